@@ -1,0 +1,88 @@
+"""Every error that Berth raises, in one tree.
+
+    BerthError
+    ├── SettingsError           a variable of the environment is wrong; stop and say which
+    ├── BadInput                what came from outside is refused, with the field to mend
+    ├── EngineAway              Valkey or MongoDB did not answer, or its answer is not known
+    ├── EngineUnfit             an engine answers, but not with what the promises rest on
+    ├── LeaseLost               somebody else writes now; drop everything and stand by
+    ├── Surprise                a write did not count as decided: take and decide again
+    ├── NewerJob                a job of a later version than this consumer knows; stop
+    ├── BrokenJob               a job that no retry can mend; it is buried
+    └── SupplierError
+        ├── SupplierAway        no answer, or a transient fault: the outcome is unknown
+        └── SupplierDeclined    a clear no; trying again would not change it
+
+Whether another try can help is the attribute `retryable`, not something a caller guesses from
+the type. Errors of redis-py, pymongo and requests are translated where they enter.
+"""
+
+from __future__ import annotations
+
+
+class BerthError(Exception):
+    """Base of all errors of this system."""
+
+    retryable = False
+
+
+class SettingsError(BerthError):
+    """The environment holds a value that cannot be used."""
+
+
+class BadInput(BerthError):
+    """Input that is refused. `field` is a JSON pointer or name, `detail` says what to mend."""
+
+    def __init__(self, detail: str, *, field: str = "", status: int = 422) -> None:
+        super().__init__(f"{field}: {detail}" if field else detail)
+        self.detail = detail
+        self.field = field
+        self.status = status
+
+
+class EngineAway(BerthError):
+    """An engine is not reachable, or closed the connection before the answer was known."""
+
+    retryable = True
+
+
+class EngineUnfit(BerthError):
+    """An engine lacks a setting or an index without which a promise would be empty."""
+
+
+class LeaseLost(BerthError):
+    """Another consumer holds the lease."""
+
+    retryable = True
+
+
+class Surprise(BerthError):
+    """Counts, keys or answers differ from what was decided: someone else wrote."""
+
+    retryable = True
+
+
+class NewerJob(BerthError):
+    """A job's version is above what this process understands."""
+
+
+class BrokenJob(BerthError):
+    """A job that cannot be read or applied, whoever tries."""
+
+
+class SupplierError(BerthError):
+    """A supplier call that brought no reservation."""
+
+
+class SupplierAway(SupplierError):
+    """Timeout, lost connection or a 5xx: what the supplier did is unknown."""
+
+    retryable = True
+
+
+class SupplierDeclined(SupplierError):
+    """The supplier refused; `reason` is one word of its answer."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

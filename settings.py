@@ -1,0 +1,213 @@
+"""Every tunable of Berth, its unit and its bounds, read from the environment once.
+
+This is the only module that reads `os.environ`. A process calls `load()` at its start and hands
+the frozen `Settings` on; nothing else asks the environment. The environment variable of a field
+is its name in capitals (`hold_s` is `HOLD_S`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from errors import SettingsError
+
+ENGINES_FILE = "engines.json"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One value per tunable. `load()` checks the bounds that stand here."""
+
+    # --- where things are ---------------------------------------------------------------------
+    data_dir: Annotated[
+        str, Meta(description="Folder of the embedded engines' data, logs and the generated key")
+    ] = "./data"
+    redis_url: Annotated[
+        str, Meta(description="Redis or Valkey to use; empty: an embedded Valkey is started")
+    ] = ""
+    mongo_url: Annotated[
+        str, Meta(description="MongoDB replica set to use; empty: an embedded mongod is started")
+    ] = ""
+    mongo_database: Annotated[
+        str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,37}$", description="Database of orders and packages")
+    ] = "berth"
+    host: Annotated[str, Meta(description="Address that the web server binds")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535, description="Port of the web server")] = 8888
+    supplier_url: Annotated[
+        str, Meta(description="Base URL of the flight and room supplier; empty: the simulator")
+    ] = ""
+    valkey_maxmemory_mb: Annotated[
+        int, Meta(ge=64, le=1_000_000, description="Memory limit of the embedded Valkey, in MB")
+    ] = 512
+
+    # --- the web ------------------------------------------------------------------------------
+    secret_key: Annotated[
+        str, Meta(description="Signs forms; empty: generated once and kept in DATA_DIR")
+    ] = ""
+    web_workers: Annotated[int, Meta(ge=1, le=64, description="gunicorn worker processes")] = 2
+    web_threads: Annotated[int, Meta(ge=1, le=256, description="Threads per gunicorn worker")] = 8
+    web_https: Annotated[
+        bool, Meta(description="Served over HTTPS by a proxy: secure cookies and HSTS")
+    ] = False
+    trusted_proxies: Annotated[
+        int, Meta(ge=0, le=8, description="Proxies in front whose X-Forwarded-* are believed")
+    ] = 0
+    body_max_bytes: Annotated[
+        int, Meta(ge=1_024, le=1_048_576, description="Largest request body, in bytes")
+    ] = 8_192
+    lookup_misses_per_minute: Annotated[
+        int, Meta(ge=1, le=10_000, description="Order look-ups that may miss, per client address")
+    ] = 30
+
+    # --- the queue ----------------------------------------------------------------------------
+    backlog_max_jobs: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Waiting jobs above which orders get a 503")
+    ] = 200_000
+    backlog_max_bytes: Annotated[
+        int,
+        Meta(ge=1_024, le=8_589_934_592, description="Bytes of waiting jobs above which 503"),
+    ] = 134_217_728
+    memory_max_percent: Annotated[
+        int, Meta(ge=10, le=95, description="Part of Valkey's maxmemory above which orders get 503")
+    ] = 75
+    retry_after_s: Annotated[
+        int, Meta(ge=1, le=3_600, description="Retry-After of a 503, in seconds")
+    ] = 2
+    idempotency_ttl_s: Annotated[
+        int, Meta(ge=60, le=604_800, description="How long an Idempotency-Key is kept, in seconds")
+    ] = 86_400
+    status_ttl_s: Annotated[
+        int, Meta(ge=60, le=604_800, description="How long the status of a final order stays")
+    ] = 3_600
+
+    # --- the booking consumer -----------------------------------------------------------------
+    batch_max: Annotated[
+        int, Meta(ge=1, le=2_000, description="Jobs of one batch (scripts take < 8,000 arguments)")
+    ] = 1_000
+    lease_ms: Annotated[
+        int, Meta(ge=500, le=60_000, description="Lease of the booking consumer, in milliseconds")
+    ] = 2_000
+    beat_ms: Annotated[
+        int, Meta(ge=50, le=1_000, description="Longest wait of an idle consumer between batches")
+    ] = 500
+    sweep_every_ms: Annotated[
+        int, Meta(ge=100, le=600_000, description="How often expired holds and owed work are swept")
+    ] = 2_000
+    hold_s: Annotated[
+        int, Meta(ge=1, le=86_400, description="How long a unit is held for its reservation")
+    ] = 300
+    owed_after_s: Annotated[
+        int, Meta(ge=1, le=86_400, description="Age at which owed cancellations are sent again")
+    ] = 30
+    singles_after_deliveries: Annotated[
+        int, Meta(ge=2, le=20, description="Deliveries after which a batch goes job by job")
+    ] = 3
+    bury_after_deliveries: Annotated[
+        int, Meta(ge=2, le=50, description="Deliveries after which a job that is alone is buried")
+    ] = 5
+
+    # --- the reservation consumer and its supplier --------------------------------------------
+    reservation_threads: Annotated[
+        int, Meta(ge=1, le=256, description="Reservations under way at once in one consumer")
+    ] = 32
+    heartbeat_ms: Annotated[
+        int, Meta(ge=500, le=60_000, description="Life of a reservation worker's heartbeat")
+    ] = 3_000
+    supplier_timeout_s: Annotated[
+        float, Meta(ge=0.05, le=60, description="Longest wait for one supplier answer, in seconds")
+    ] = 5.0
+    supplier_attempts: Annotated[
+        int, Meta(ge=1, le=10, description="Tries of one supplier call (faults, never declines)")
+    ] = 4
+    supplier_backoff_max_s: Annotated[
+        float, Meta(ge=0.01, le=30, description="Longest pause between two tries, in seconds")
+    ] = 2.0
+
+    # --- the simulator of the outside world ---------------------------------------------------
+    simulator_port: Annotated[int, Meta(ge=1, le=65535, description="Port of the simulator")] = 8890
+    simulator_seed: Annotated[
+        str, Meta(max_length=200, description="Seed of what the simulator declines")
+    ] = "berth"
+    flight_failure_rate: Annotated[
+        float, Meta(ge=0, le=1, description="Part of the flights that the simulator declines")
+    ] = 0.5
+    room_failure_rate: Annotated[
+        float, Meta(ge=0, le=1, description="Part of the rooms that the simulator declines")
+    ] = 0.0
+    simulator_latency_ms_min: Annotated[
+        int, Meta(ge=0, le=60_000, description="Shortest answer of the simulator")
+    ] = 40
+    simulator_latency_ms_max: Annotated[
+        int, Meta(ge=0, le=60_000, description="Longest answer of the simulator")
+    ] = 160
+    simulator_fault_rate: Annotated[
+        float, Meta(ge=0, le=1, description="Part of the simulator's answers that are a 503")
+    ] = 0.0
+    simulator_lost_answer_rate: Annotated[
+        float, Meta(ge=0, le=1, description="Part of the calls that are booked, then answered 504")
+    ] = 0.0
+
+    @property
+    def supplier_base_url(self) -> str:
+        """The supplier that reservations talk to."""
+        return self.supplier_url or f"http://127.0.0.1:{self.simulator_port}"
+
+    @property
+    def saga_worst_case_s(self) -> float:
+        """Longest time of flight plus room when every try times out, in seconds."""
+        one_call = self.supplier_attempts * (
+            self.supplier_timeout_s + self.supplier_backoff_max_s
+        )
+        return 2 * one_call + self.heartbeat_ms / 1_000
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment.
+
+    Without REDIS_URL or MONGO_URL, the addresses that a running `python app_queue.py` left in
+    DATA_DIR are taken, so that `python -m operate` and its like find the embedded engines.
+
+    Raises SettingsError with the name of the variable that is wrong.
+    """
+    source = os.environ if environ is None else environ
+    fields = {name: source[name.upper()] for name in Settings.__struct_fields__
+              if source.get(name.upper(), "") != ""}
+    try:
+        settings = msgspec.convert(fields, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_explain(str(error))) from None
+    if settings.hold_s <= settings.saga_worst_case_s:
+        raise SettingsError(
+            f"HOLD_S is {settings.hold_s} s, but flight and room together may take "
+            f"{settings.saga_worst_case_s:.0f} s: a hold would expire under a reservation that "
+            "is still under way. Raise HOLD_S, or lower SUPPLIER_TIMEOUT_S or SUPPLIER_ATTEMPTS."
+        )
+    if settings.simulator_latency_ms_min > settings.simulator_latency_ms_max:
+        raise SettingsError("SIMULATOR_LATENCY_MS_MIN is above SIMULATOR_LATENCY_MS_MAX.")
+    return _with_embedded_engines(settings)
+
+
+def _with_embedded_engines(settings: Settings) -> Settings:
+    if settings.redis_url and settings.mongo_url:
+        return settings
+    try:
+        found = msgspec.json.decode((Path(settings.data_dir) / ENGINES_FILE).read_bytes(),
+                                    type=dict[str, str])
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return settings
+    return msgspec.structs.replace(
+        settings,
+        redis_url=settings.redis_url or found.get("redis_url", ""),
+        mongo_url=settings.mongo_url or found.get("mongo_url", ""),
+    )
+
+
+def _explain(message: str) -> str:
+    """msgspec names the field as `$.hold_s`; people set HOLD_S."""
+    text, _, path = message.partition(" - at `$.")
+    return f"{path.rstrip('`').upper()}: {text}" if path else text
