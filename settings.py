@@ -86,6 +86,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 3_600
 
     # --- the booking consumer -----------------------------------------------------------------
+    booking_consumers: Annotated[
+        int, Meta(ge=1, le=8, description="Booking consumers started: one works, others stand by")
+    ] = 2
     batch_max: Annotated[
         int, Meta(ge=1, le=2_000, description="Jobs of one batch (scripts take < 8,000 arguments)")
     ] = 1_000
@@ -166,11 +169,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return 2 * one_call + self.heartbeat_ms / 1_000
 
 
-def load(environ: Mapping[str, str] | None = None) -> Settings:
+def load(
+    environ: Mapping[str, str] | None = None, *, find_engines: bool = True
+) -> Settings:
     """Read the settings from the environment.
 
     Without REDIS_URL or MONGO_URL, the addresses that a running `python app_queue.py` left in
-    DATA_DIR are taken, so that `python -m operate` and its like find the embedded engines.
+    DATA_DIR are taken, so that `python -m operate` and its like find the embedded engines. The
+    starter itself passes `find_engines=False`: an address left there by a killed starter would
+    otherwise look like an engine that somebody else runs.
 
     Raises SettingsError with the name of the variable that is wrong.
     """
@@ -189,7 +196,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         )
     if settings.simulator_latency_ms_min > settings.simulator_latency_ms_max:
         raise SettingsError("SIMULATOR_LATENCY_MS_MIN is above SIMULATOR_LATENCY_MS_MAX.")
-    return _with_embedded_engines(settings)
+    return _with_embedded_engines(settings) if find_engines else settings
 
 
 def _with_embedded_engines(settings: Settings) -> Settings:
