@@ -1,0 +1,1 @@
+"""Orders, allotments, intake and decisions: the domain of scarce travel."""

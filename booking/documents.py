@@ -1,0 +1,233 @@
+"""Orders and packages as MongoDB documents, both ways.
+
+Only this module knows the field names. A live order carries `unit: "<package>:<n>"`, and
+`slot: "<package>:<email>:<n>"` where the package limits customers; unique sparse indexes on both
+make a second live order of the same unit impossible, whoever writes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from bson import Decimal128
+from bson.datetime_ms import DatetimeMS
+
+from booking.model import Event, Order, Package, PackageFacts, Part, Reason, State
+from errors import BadInput
+
+Document = dict[str, Any]
+QUOTA_MAX = 10_000_000
+LIMIT_MAX = 100
+
+
+def unit_key(package_id: int, unit: int) -> str:
+    """The value of the unique index on `unit`."""
+    return f"{package_id}:{unit}"
+
+
+def slot_key(package_id: int, email: str, slot: int) -> str:
+    """The value of the unique index on `slot`; case does not make another customer."""
+    return f"{package_id}:{email.casefold()}:{slot}"
+
+
+def order_document(order: Order) -> Document:
+    """The whole order, for an insert. Absent fields stay absent, for the sparse indexes."""
+    document: Document = {
+        "_id": order.order_id,
+        "email": order.email,
+        "package_id": order.package_id,
+        "package": facts_document(order.package) if order.package else None,
+        "state": str(order.state),
+        "reason": str(order.reason) if order.reason else None,
+        "accepted_at": DatetimeMS(order.accepted_ms),
+        "decided_at": DatetimeMS(order.decided_ms),
+        "history": [_event_document(event) for event in order.history],
+    }
+    if order.quota_seen is not None:
+        document["quota_seen"] = order.quota_seen
+    document.update(_sometimes(order))
+    return document
+
+
+def order_change(before: Order, after: Order) -> tuple[Document, Document]:
+    """(filter, update) of a change. The filter names the state that the update leaves."""
+    kept = _sometimes(after)
+    gone = {name: "" for name in _sometimes(before) if name not in kept}
+    changes: Document = {
+        "state": str(after.state),
+        "reason": str(after.reason) if after.reason else None,
+        "decided_at": DatetimeMS(after.decided_ms),
+        **kept,
+    }
+    update: Document = {"$set": changes}
+    if gone:
+        update["$unset"] = gone
+    new_events = after.history[len(before.history):]
+    if new_events:
+        update["$push"] = {"history": {"$each": [_event_document(e) for e in new_events]}}
+    return {"_id": after.order_id, "state": str(before.state)}, update
+
+
+def _sometimes(order: Order) -> Document:
+    """The fields that an order has only for a part of its life."""
+    document: Document = {}
+    if order.unit is not None:
+        document["unit"] = unit_key(order.package_id, order.unit)
+    if order.slot is not None:
+        document["slot"] = slot_key(order.package_id, order.email, order.slot)
+    if order.hold_expires_ms is not None:
+        document["hold_expires_at"] = DatetimeMS(order.hold_expires_ms)
+    if order.flight_ticket_number is not None:
+        document["flight_ticket_number"] = order.flight_ticket_number
+    if order.hotel_reservation_number is not None:
+        document["hotel_reservation_number"] = order.hotel_reservation_number
+    if order.owed:
+        document["owed"] = [str(part) for part in order.owed]
+        document["owed_since"] = DatetimeMS(order.decided_ms)
+    if order.compensated:
+        document["compensated"] = True
+    return document
+
+
+def _event_document(event: Event) -> Document:
+    return {
+        "state": str(event.state),
+        "reason": str(event.reason) if event.reason else None,
+        "at": DatetimeMS(event.at_ms),
+    }
+
+
+def read_order(document: Document) -> Order:
+    """The order of a document that was read with DatetimeMS for dates."""
+    return Order(
+        order_id=document["_id"],
+        email=document["email"],
+        package_id=document["package_id"],
+        package=PackageFacts(**document["package"]) if document["package"] else None,
+        state=State(document["state"]),
+        reason=_reason(document["reason"]),
+        accepted_ms=int(document["accepted_at"]),
+        decided_ms=int(document["decided_at"]),
+        history=tuple(
+            Event(State(e["state"]), _reason(e["reason"]), int(e["at"]))
+            for e in document["history"]
+        ),
+        unit=_last_number(document.get("unit")),
+        slot=_last_number(document.get("slot")),
+        quota_seen=document.get("quota_seen"),
+        hold_expires_ms=_ms(document.get("hold_expires_at")),
+        flight_ticket_number=document.get("flight_ticket_number"),
+        hotel_reservation_number=document.get("hotel_reservation_number"),
+        owed=tuple(Part(part) for part in document.get("owed", ())),
+        compensated=document.get("compensated", False),
+    )
+
+
+def _reason(text: str | None) -> Reason | None:
+    return Reason(text) if text else None
+
+
+def _last_number(key: str | None) -> int | None:
+    return int(key.rpartition(":")[2]) if key else None
+
+
+def _ms(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def facts_document(facts: PackageFacts) -> Document:
+    """The part of a package that an order copies."""
+    return {
+        "id": facts.id,
+        "flight": facts.flight,
+        "stay": facts.stay,
+        "price": facts.price,
+        "currency": facts.currency,
+    }
+
+
+def package_document(package: Package) -> Document:
+    """A package as db_init writes it; optional fields stay absent."""
+    document: Document = {
+        "_id": package.facts.id,
+        "flight": package.facts.flight,
+        "stay": package.facts.stay,
+        "price": package.facts.price,
+        "currency": package.facts.currency,
+        "quota": package.quota,
+    }
+    if package.sale_starts_ms is not None:
+        document["sale_starts_at"] = DatetimeMS(package.sale_starts_ms)
+    if package.sale_ends_ms is not None:
+        document["sale_ends_at"] = DatetimeMS(package.sale_ends_ms)
+    if package.limit_per_customer is not None:
+        document["limit_per_customer"] = package.limit_per_customer
+    if package.paused:
+        document["paused"] = True
+    return document
+
+
+def read_package(document: Document) -> Package:
+    """A package that anyone may have edited in MongoDB.
+
+    Raises BadInput that names the field when it cannot be sold as it stands.
+    """
+    package_id = document.get("_id")
+    if not _is_whole(package_id) or not 0 < int(package_id) < 2**53:
+        raise BadInput("a package id is a whole number from 1", field="_id")
+    quota = document.get("quota")
+    if not _is_whole(quota) or not 0 <= int(quota) <= QUOTA_MAX:
+        raise BadInput(f"a whole number from 0 to {QUOTA_MAX}", field="quota")
+    limit = document.get("limit_per_customer")
+    if limit is not None and (not _is_whole(limit) or not 1 <= int(limit) <= LIMIT_MAX):
+        raise BadInput(f"a whole number from 1 to {LIMIT_MAX}", field="limit_per_customer")
+    for name in ("flight", "stay", "currency"):
+        if not isinstance(document.get(name), str):
+            raise BadInput("a text", field=name)
+    return Package(
+        facts=PackageFacts(
+            id=int(package_id),
+            flight=document["flight"],
+            stay=document["stay"],
+            price=_price(document.get("price")),
+            currency=document["currency"],
+        ),
+        quota=int(quota),
+        sale_starts_ms=_moment(document, "sale_starts_at"),
+        sale_ends_ms=_moment(document, "sale_ends_at"),
+        limit_per_customer=None if limit is None else int(limit),
+        paused=bool(document.get("paused", False)),
+    )
+
+
+def _is_whole(value: object) -> bool:
+    """Shells write 3.0 where people type 3."""
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _price(value: object) -> str:
+    """Text, Decimal128 or a number; kept as decimal text, never as a float."""
+    text = str(value.to_decimal() if isinstance(value, Decimal128) else value)
+    try:
+        price = Decimal(text)
+    except InvalidOperation:
+        raise BadInput("a decimal number", field="price") from None
+    if not price.is_finite() or price < 0:
+        raise BadInput("a decimal number from 0", field="price")
+    return f"{price:f}"
+
+
+def _moment(document: Document, name: str) -> int | None:
+    value = document.get(name)
+    if value is None:
+        return None
+    if isinstance(value, DatetimeMS):
+        return int(value)
+    if isinstance(value, dt.datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+        return int(aware.timestamp() * 1_000)
+    raise BadInput("a date", field=name)

@@ -1,0 +1,142 @@
+"""The door: a valid order is queued in one call, or it is refused with what to mend.
+
+Validation of form and types happens before (web/); here stand the answers of accept.lua.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import redis
+import redis.exceptions
+from ulid import ULID
+
+from booking import commands
+from errors import BerthError
+from queues.keys import BOOKING
+from queues.scripts import Script
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """202. `replayed` says that this is the first answer to the key, given again."""
+
+    order_id: str
+    replayed: bool = False
+    place: int | None = None
+
+
+class Refusal(BerthError):
+    """Base of the refusals of the door; nothing was queued."""
+
+
+class UnknownPackage(Refusal):
+    """No such package is on sale."""
+
+
+class SaleClosed(Refusal):
+    """Outside the sale window; the moments are in milliseconds, None where that side is open."""
+
+    def __init__(self, starts_ms: int | None, ends_ms: int | None) -> None:
+        super().__init__("the sale is not open")
+        self.starts_ms = starts_ms
+        self.ends_ms = ends_ms
+
+
+class KeyReused(Refusal):
+    """The same Idempotency-Key came with another order."""
+
+
+class Overloaded(Refusal):
+    """The backlog, or Valkey's memory, is full for now."""
+
+    retryable = True
+
+
+class NotReady(Refusal):
+    """The booking consumer has not yet told which packages there are."""
+
+    retryable = True
+
+
+# The widest moments that the door's projection can hold: an open side of a sale window.
+OPEN_FROM_MS = 0
+OPEN_UNTIL_MS = 253_402_300_800_000  # the year 10000
+
+
+def door(starts_ms: int | None, ends_ms: int | None) -> str:
+    """The sale window as accept.lua reads it."""
+    return f"{starts_ms or OPEN_FROM_MS} {OPEN_UNTIL_MS if ends_ms is None else ends_ms}"
+
+
+class Intake:
+    """The producer's side of the booking road."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        backlog_max_jobs: int,
+        backlog_max_bytes: int,
+        idempotency_ttl_s: int,
+    ) -> None:
+        self._accept = Script(client, "accept")
+        self._push = Script(client, "push")
+        self._backlog_max_jobs = backlog_max_jobs
+        self._backlog_max_bytes = backlog_max_bytes
+        self._idempotency_ttl_ms = idempotency_ttl_s * 1_000
+
+    def accept(self, package_id: int, email: str, idempotency_key: str | None) -> Accepted:
+        """Queue an order, in one round trip.
+
+        Raises a Refusal, or EngineAway when it is not known whether the order was queued: with
+        an Idempotency-Key the client may ask again without ordering twice.
+        """
+        order_id = str(ULID())
+        head = commands.open_place_order(order_id, package_id, email)
+        keys = [BOOKING.jobs, BOOKING.bell, BOOKING.counters, BOOKING.status(order_id),
+                BOOKING.doors, BOOKING.pressure]
+        body = ""
+        if idempotency_key is not None:
+            keys.append(BOOKING.idempotency(idempotency_key))
+            body = hashlib.sha256(f"{package_id} {email}".encode()).hexdigest()[:32]
+        try:
+            answer = self._accept(keys, [
+                order_id, package_id, head, email, body, self._idempotency_ttl_ms,
+                self._backlog_max_jobs, self._backlog_max_bytes,
+            ])
+        except redis.exceptions.OutOfMemoryError as error:
+            raise Overloaded("Valkey is at its memory limit") from error
+        return _understand(answer)
+
+    def cancel(self, order_id: str) -> None:
+        """Queue a cancellation; it takes its turn behind the order itself. Raises Overloaded."""
+        job = commands.encode(commands.CancelOrder(order_id=order_id))
+        waiting = self._push(
+            [BOOKING.jobs, BOOKING.bell, BOOKING.counters], [self._backlog_max_jobs, job]
+        )
+        if waiting < 0:
+            raise Overloaded("the backlog is full")
+
+
+def _understand(answer: list[bytes]) -> Accepted:
+    match answer[0]:
+        case b"queued":
+            return Accepted(answer[1].decode(), place=int(answer[2]))
+        case b"replayed":
+            return Accepted(answer[1].decode(), replayed=True)
+        case b"conflict":
+            raise KeyReused("this Idempotency-Key belongs to another order")
+        case b"no_packages":
+            raise NotReady("the packages are not known yet")
+        case b"unknown_package":
+            raise UnknownPackage("no such package")
+        case b"sales_closed":
+            starts_ms, ends_ms = int(answer[1]), int(answer[2])
+            raise SaleClosed(
+                starts_ms if starts_ms != OPEN_FROM_MS else None,
+                ends_ms if ends_ms not in (0, OPEN_UNTIL_MS) else None,
+            )
+        case b"backlog" | b"pressure":
+            raise Overloaded("too many orders wait")
+    raise TypeError(f"accept.lua answered {answer[0]!r}")

@@ -1,0 +1,122 @@
+"""What an order and a package are, the states they pass, and why.
+
+Nothing here knows Valkey, MongoDB, Flask or a clock. All times are milliseconds since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class State(StrEnum):
+    """Where an order stands."""
+
+    QUEUED = "queued"
+    HELD = "held"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+
+class Reason(StrEnum):
+    """Why an order stands where it does; the only words that are used for it."""
+
+    SOLD_OUT = "sold_out"
+    UNKNOWN_PACKAGE = "unknown_package"
+    SALES_CLOSED = "sales_closed"
+    SALES_PAUSED = "sales_paused"
+    LIMIT_REACHED = "limit_reached"
+    FLIGHT_DECLINED = "flight_declined"
+    ROOM_DECLINED = "room_declined"
+    SUPPLIER_UNREACHABLE = "supplier_unreachable"
+    HOLD_EXPIRED = "hold_expired"
+    CUSTOMER_REQUEST = "customer_request"
+    INTERNAL_ERROR = "internal_error"
+
+
+# The one table of what may follow what. States without followers are final for good.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.HELD, State.REJECTED}),
+    State.HELD: frozenset({State.CONFIRMED, State.FAILED, State.EXPIRED, State.CANCELLED}),
+    State.CONFIRMED: frozenset({State.CANCELLED}),
+    State.FAILED: frozenset(),
+    State.EXPIRED: frozenset(),
+    State.REJECTED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+LIVE = frozenset({State.HELD, State.CONFIRMED})
+FINAL = frozenset(State) - {State.QUEUED, State.HELD}
+
+
+class Part(StrEnum):
+    """What a supplier may have booked for an order."""
+
+    FLIGHT = "flight"
+    ROOM = "room"
+
+
+# A room is cancelled before the flight that it needs a ticket of.
+COMPENSATION_ORDER: tuple[Part, ...] = (Part.ROOM, Part.FLIGHT)
+
+
+class PackageFacts(msgspec.Struct, frozen=True):
+    """What the customer bought; copied into the order, so a later change does not touch it.
+
+    `price` is a decimal string in `currency` (ISO 4217); `stay` is an ISO date.
+    """
+
+    id: int
+    flight: str
+    stay: str
+    price: str
+    currency: str
+
+
+class Package(msgspec.Struct, frozen=True, kw_only=True):
+    """A package as the operator keeps it. A missing moment leaves that side of the sale open."""
+
+    facts: PackageFacts
+    quota: int
+    sale_starts_ms: int | None = None
+    sale_ends_ms: int | None = None
+    limit_per_customer: int | None = None
+    paused: bool = False
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True):
+    """One line of an order's history."""
+
+    state: State
+    reason: Reason | None
+    at_ms: int
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """An order from its first decision on.
+
+    `unit` and `slot` are numbers from 1, held only while the order is live. `quota_seen` is the
+    quota at the moment of the hold. `owed` is what is still to be cancelled at the supplier;
+    `compensated` says that it was, and that tombstones stand there for whatever comes late.
+    """
+
+    order_id: str
+    email: str
+    package_id: int
+    package: PackageFacts | None
+    state: State
+    reason: Reason | None
+    accepted_ms: int
+    decided_ms: int
+    history: tuple[Event, ...]
+    unit: int | None = None
+    slot: int | None = None
+    quota_seen: int | None = None
+    hold_expires_ms: int | None = None
+    flight_ticket_number: str | None = None
+    hotel_reservation_number: str | None = None
+    owed: tuple[Part, ...] = ()
+    compensated: bool = False

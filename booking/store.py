@@ -1,0 +1,155 @@
+"""Orders and packages in MongoDB: what the booking consumer reads and writes.
+
+Reads are majority reads of the primary, writes are majority and journaled. Every method may raise
+EngineAway; a write that met another writer's raises Surprise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.datetime_ms import DatetimeMS
+from pymongo import ASCENDING, InsertOne, ReadPreference, UpdateOne
+from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from booking import documents
+from booking.model import Order, Package
+from engine_errors import mongo_errors
+from errors import BadInput, EngineUnfit, Surprise
+
+log = logging.getLogger(__name__)
+
+# name -> (keys, options). The two unique ones carry the promise that nothing is oversold.
+ORDER_INDEXES: dict[str, tuple[list[tuple[str, int]], dict[str, Any]]] = {
+    "unit": ([("unit", ASCENDING)], {"unique": True, "sparse": True}),
+    "slot": ([("slot", ASCENDING)], {"unique": True, "sparse": True}),
+    "hold_expires_at": ([("hold_expires_at", ASCENDING)], {"sparse": True}),
+    "owed_since": ([("owed_since", ASCENDING)], {"sparse": True}),
+}
+WRITE_TIMEOUT_MS = 5_000
+
+
+class BookingStore:
+    """The two collections of the booking road in one database."""
+
+    def __init__(self, database: Database[documents.Document]) -> None:
+        options: CodecOptions[documents.Document] = CodecOptions(
+            datetime_conversion=DatetimeConversion.DATETIME_MS
+        )
+        durable = {
+            "codec_options": options,
+            "read_preference": ReadPreference.PRIMARY,
+            "read_concern": ReadConcern("majority"),
+            "write_concern": WriteConcern(w="majority", j=True, wtimeout=WRITE_TIMEOUT_MS),
+        }
+        self._orders = database.get_collection("orders", **durable)
+        self._packages = database.get_collection("packages", **durable)
+
+    def ensure_indexes(self) -> None:
+        """Create what is missing; harmless when it is there."""
+        with mongo_errors():
+            for name, (keys, options) in ORDER_INDEXES.items():
+                self._orders.create_index(keys, name=name, **options)
+
+    def check_indexes(self) -> None:
+        """Raises EngineUnfit when an index that a promise rests on is missing or another."""
+        with mongo_errors():
+            found = self._orders.index_information()
+        for name, (keys, options) in ORDER_INDEXES.items():
+            index = found.get(name, {})
+            wrong = [k for k, v in options.items() if index.get(k) != v]
+            if list(index.get("key", [])) != keys or wrong:
+                raise EngineUnfit(
+                    f"MongoDB's orders collection lacks the index '{name}'; run `python db_init.py`"
+                )
+
+    def read_packages(self, ids: Iterable[int] | None = None) -> dict[int, Package]:
+        """The packages named, or all. One that cannot be sold as it stands is left out, and said.
+        """
+        wanted = {} if ids is None else {"_id": {"$in": list(ids)}}
+        packages: dict[int, Package] = {}
+        with mongo_errors():
+            found = list(self._packages.find(wanted))
+        for document in found:
+            try:
+                package = documents.read_package(document)
+            except BadInput as error:
+                log.warning("package %r is not sold: %s", document.get("_id"), error)
+            else:
+                packages[package.facts.id] = package
+        return packages
+
+    def read_orders(self, ids: Sequence[str]) -> list[Order]:
+        """Those of the orders named that exist."""
+        if not ids:
+            return []
+        with mongo_errors():
+            return [documents.read_order(d) for d in self._orders.find({"_id": {"$in": ids}})]
+
+    def find_order(self, order_id: str) -> Order | None:
+        """One order."""
+        found = self.read_orders([order_id])
+        return found[0] if found else None
+
+    def live_units(self, package_id: int) -> list[int]:
+        """Units of the live orders of a package, read from the index alone."""
+        wanted = {"unit": {"$gte": f"{package_id}:", "$lt": f"{package_id};"}}
+        with mongo_errors():
+            found = self._orders.find(wanted, {"_id": 0, "unit": 1}, batch_size=50_000)
+            return [int(d["unit"].rpartition(":")[2]) for d in found.hint("unit")]
+
+    def taken_slots(self, keys: list[str]) -> list[str]:
+        """Which of the slot keys live orders carry, read from the index alone."""
+        if not keys:
+            return []
+        with mongo_errors():
+            found = self._orders.find({"slot": {"$in": keys}}, {"_id": 0, "slot": 1})
+            return [d["slot"] for d in found.hint("slot")]
+
+    def write(self, changed: Sequence[tuple[Order | None, Order]]) -> None:
+        """Write (as loaded or None, as decided) pairs: updates first, for they free units.
+
+        A crash between the two writes leaves ended orders and no new ones: the batch comes again
+        and decides the rest. Raises Surprise unless every single write counted.
+        """
+        updates = [
+            UpdateOne(*documents.order_change(before, after))
+            for before, after in changed if before is not None
+        ]
+        inserts = [
+            documents.order_document(after) for before, after in changed if before is None
+        ]
+        with mongo_errors():
+            if updates:
+                done = self._orders.bulk_write(updates, ordered=False)
+                if done.matched_count != len(updates):
+                    raise Surprise(f"{done.matched_count} of {len(updates)} updates matched")
+            if inserts:
+                self._insert(inserts)
+
+    def _insert(self, inserts: list[documents.Document]) -> None:
+        done = self._orders.bulk_write([InsertOne(d) for d in inserts], ordered=False)
+        if done.inserted_count != len(inserts):
+            raise Surprise(f"{done.inserted_count} of {len(inserts)} inserts counted")
+
+    def expired_holds(self, now_ms: int, most: int) -> list[str]:
+        """Orders whose hold ran out before `now_ms`, the oldest first."""
+        with mongo_errors():
+            found = self._orders.find(
+                {"hold_expires_at": {"$lte": DatetimeMS(now_ms)}}, {"_id": 1}
+            )
+            return [d["_id"] for d in found.sort("hold_expires_at", ASCENDING).limit(most)]
+
+    def owed_before(self, before_ms: int, most: int) -> list[Order]:
+        """Orders that owe a cancellation since before `before_ms`, the oldest first."""
+        with mongo_errors():
+            found = self._orders.find({"owed_since": {"$lte": DatetimeMS(before_ms)}})
+            return [
+                documents.read_order(d)
+                for d in found.sort("owed_since", ASCENDING).limit(most)
+            ]

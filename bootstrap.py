@@ -1,0 +1,81 @@
+"""The composition root: the only place that builds clients; everything else receives them."""
+
+from __future__ import annotations
+
+import redis
+from pymongo import MongoClient
+from pymongo.database import Database
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from booking.documents import Document
+from booking.store import BookingStore
+from errors import SettingsError
+from queues.keys import BOOKING
+from queues.reliable import BookingQueue
+from queues.shared_work import SharedWork
+from settings import Settings
+
+CONNECT_TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 10.0
+
+
+def connect_valkey(settings: Settings, *, connections: int = 16) -> redis.Redis:
+    """A client that never repeats a call by itself: only our scripts know what is repeatable."""
+    if not settings.redis_url:
+        raise SettingsError(
+            "REDIS_URL is not set and no embedded Valkey is running: start `python app_queue.py`."
+        )
+    pool = redis.BlockingConnectionPool.from_url(
+        settings.redis_url,
+        max_connections=connections,
+        timeout=CONNECT_TIMEOUT_S,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=ANSWER_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        health_check_interval=0,
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def connect_mongo(settings: Settings) -> MongoClient[Document]:
+    """A client without retries: an answer that is not known is decided again by the consumer."""
+    if not settings.mongo_url:
+        raise SettingsError(
+            "MONGO_URL is not set and no embedded mongod is running: start `python app_queue.py`."
+        )
+    return MongoClient(
+        settings.mongo_url,
+        connectTimeoutMS=CONNECT_TIMEOUT_S * 1_000,
+        serverSelectionTimeoutMS=CONNECT_TIMEOUT_S * 1_000,
+        socketTimeoutMS=ANSWER_TIMEOUT_S * 1_000,
+        heartbeatFrequencyMS=2_000,
+        retryWrites=False,
+        retryReads=False,
+        tz_aware=True,
+    )
+
+
+def database(settings: Settings, client: MongoClient[Document]) -> Database[Document]:
+    """The database of orders and packages."""
+    return client[settings.mongo_database]
+
+
+def booking_store(settings: Settings) -> BookingStore:
+    """Orders and packages, on a client of their own."""
+    return BookingStore(database(settings, connect_mongo(settings)))
+
+
+def booking_queue(settings: Settings, client: redis.Redis) -> BookingQueue:
+    """The booking road, reader's side."""
+    return BookingQueue(
+        client, BOOKING, lease_ms=settings.lease_ms, status_ttl_s=settings.status_ttl_s
+    )
+
+
+def reservation_work(settings: Settings, client: redis.Redis, worker: str) -> SharedWork:
+    """One worker's side of the reservation jobs."""
+    return SharedWork(
+        client, BOOKING.reservations, BOOKING, worker=worker, heartbeat_ms=settings.heartbeat_ms
+    )

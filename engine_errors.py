@@ -1,0 +1,59 @@
+"""The one place where errors of redis-py and pymongo become errors of Berth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pymongo.errors as mongo
+import redis.exceptions as valkey
+
+from errors import EngineAway, Surprise
+
+# A server that is loading its file, was made a replica, or lost its primary answers soon again.
+_VALKEY_AWAY = (
+    valkey.ConnectionError,
+    valkey.TimeoutError,
+    valkey.BusyLoadingError,
+    valkey.ReadOnlyError,
+    valkey.TryAgainError,
+)
+_MONGO_AWAY = (
+    mongo.ConnectionFailure,
+    mongo.WTimeoutError,
+    mongo.ExecutionTimeout,
+    mongo.CursorNotFound,
+    mongo.WriteConcernError,
+)
+# Codes of a server that is stepping down, starting or interrupted: the answer is unknown.
+_MONGO_AWAY_CODES = frozenset({6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+
+
+@contextmanager
+def valkey_errors() -> Iterator[None]:
+    """Raise EngineAway for what time can mend; let a programming error through."""
+    try:
+        yield
+    except _VALKEY_AWAY as error:
+        raise EngineAway(f"Valkey: {error}") from error
+
+
+@contextmanager
+def mongo_errors() -> Iterator[None]:
+    """Raise EngineAway for what time can mend, Surprise for a write that met another writer's."""
+    try:
+        yield
+    except mongo.BulkWriteError as error:
+        details = error.details or {}
+        if details.get("writeErrors"):
+            codes = sorted({item.get("code") for item in details["writeErrors"]})
+            if any(code in _MONGO_AWAY_CODES for code in codes):
+                raise EngineAway(f"MongoDB: write interrupted, codes {codes}") from error
+            raise Surprise(f"bulk write refused, codes {codes}") from error
+        raise EngineAway("MongoDB: the write concern was not confirmed") from error
+    except _MONGO_AWAY as error:
+        raise EngineAway(f"MongoDB: {error}") from error
+    except mongo.OperationFailure as error:
+        if error.code in _MONGO_AWAY_CODES:
+            raise EngineAway(f"MongoDB: {error}") from error
+        raise

@@ -1,0 +1,87 @@
+"""The one builder of every Valkey key, and what stands behind each.
+
+All keys of one road share a hash tag, so that one Lua script may touch them together, on a
+cluster too. docs/keys.md has the same table for operators.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+
+class QueueKeys:
+    """Keys of one reliable list.
+
+    jobs        list    waiting jobs, pushed left, taken right
+    inflight    list    the batch that the lease holder works on, oldest first
+    bell        list    holds at most one token while there may be work; waiting pops the token,
+                        never a job
+    lease       string  `<consumer>:<epoch>`, expires
+    epoch       int     counts acquisitions of the lease
+    batch       hash    number, deliveries, singles, bytes of the batch in flight
+    counters    hash    pushed, applied, bytes: the backlog in jobs and bytes
+    dead        list    dead letters, JSON
+    """
+
+    def __init__(self, road: str) -> None:
+        self.prefix = f"{{{road}}}:"
+        self.jobs = self.prefix + "jobs"
+        self.inflight = self.prefix + "inflight"
+        self.bell = self.prefix + "bell"
+        self.lease = self.prefix + "lease"
+        self.epoch = self.prefix + "epoch"
+        self.batch = self.prefix + "batch"
+        self.counters = self.prefix + "counters"
+        self.dead = self.prefix + "dead"
+
+
+class WorkKeys:
+    """Keys of a list that many workers share, each with an inflight list of its own.
+
+    waiting     list    jobs, pushed left, taken right
+    bell        list    as above
+    workers     zset    worker -> the moment (Valkey's ms) at which its heartbeat runs out
+    """
+
+    def __init__(self, road: str, name: str) -> None:
+        self.prefix = f"{{{road}}}:{name}"
+        self.waiting = self.prefix
+        self.bell = self.prefix + ":bell"
+        self.workers = self.prefix + ":workers"
+        self.inflight_prefix = self.prefix + ":inflight:"
+
+    def inflight(self, worker: str) -> str:
+        """The list of what one worker has taken and not yet reported."""
+        return self.inflight_prefix + worker
+
+
+class BookingKeys(QueueKeys):
+    """Keys of the booking road.
+
+    status:<order>      hash    state, reason, email, package_id, seq, accepted_ms; expires only
+                                once the order is final
+    idempotency:<hash>  string  `<order> <hash of the body>`, expires
+    packages            hash    package id -> JSON as GET /api/packages shows it (a projection)
+    doors               hash    package id -> `<starts_ms> <ends_ms>` or `closed` (a projection)
+    pressure            string  why intake is closed; expires by itself
+    reservations        -       WorkKeys of the reservation jobs
+    """
+
+    def __init__(self) -> None:
+        super().__init__("booking")
+        self.packages = self.prefix + "packages"
+        self.doors = self.prefix + "doors"
+        self.pressure = self.prefix + "pressure"
+        self.status_prefix = self.prefix + "status:"
+        self.reservations = WorkKeys("booking", "reservations")
+
+    def status(self, order_id: str) -> str:
+        """The status hash of one order."""
+        return self.status_prefix + order_id
+
+    def idempotency(self, key: str) -> str:
+        """Where the answer to an Idempotency-Key is kept; the key itself may be a secret."""
+        return self.prefix + "idempotency:" + hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+BOOKING = BookingKeys()

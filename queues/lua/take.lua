@@ -1,0 +1,57 @@
+#!lua flags=allow-oom
+-- Take a batch. Jobs move to `inflight` in the same step, so a crash after this line loses
+-- nothing: the next take, by whoever holds the lease then, returns the same jobs. Every take has
+-- a number of its own, so a `tell` that was delayed past another take does nothing.
+--
+-- A batch that keeps coming back goes job by job: all but its oldest job return to the right end
+-- of `jobs`, in order, and `singles` counts how many are to be taken alone.
+--
+-- KEYS  1 lease  2 jobs  3 inflight  4 batch  5 counters
+-- ARGV  1 token  2 lease in ms  3 most jobs  4 deliveries after which it goes job by job
+--       5 "1" when the last try failed for an engine that was away: it is not counted
+--       6 "1" when the batch is to go job by job at once
+-- Returns {"lost"} or {"ok", number, deliveries, now_ms, pushed, applied, job, job, ...}
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+    return {'lost'}
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local now = redis.call('TIME')
+local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local jobs = redis.call('LRANGE', KEYS[3], 0, -1)
+local deliveries = 1
+if #jobs > 0 then
+    deliveries = redis.call('HINCRBY', KEYS[4], 'deliveries', 1 - tonumber(ARGV[5]))
+    if #jobs > 1 and (deliveries >= tonumber(ARGV[4]) or ARGV[6] == '1') then
+        for _ = 2, #jobs do
+            redis.call('RPUSH', KEYS[2], redis.call('RPOP', KEYS[3]))
+        end
+        redis.call('HINCRBY', KEYS[4], 'singles', #jobs - 1)
+        redis.call('HSET', KEYS[4], 'deliveries', 1)
+        deliveries = 1
+        jobs = {jobs[1]}
+    end
+else
+    local most = tonumber(ARGV[3])
+    if tonumber(redis.call('HGET', KEYS[4], 'singles') or '0') > 0 then
+        most = 1
+        redis.call('HINCRBY', KEYS[4], 'singles', -1)
+    end
+    jobs = redis.call('RPOP', KEYS[2], most) or {}
+    if #jobs > 0 then
+        redis.call('RPUSH', KEYS[3], unpack(jobs))
+    else
+        -- Nothing waits and nothing is in flight: whatever the counters say, the backlog is 0.
+        local pushed = redis.call('HGET', KEYS[5], 'pushed') or '0'
+        redis.call('HSET', KEYS[5], 'applied', pushed, 'bytes', 0)
+        redis.call('HSET', KEYS[4], 'singles', 0)
+    end
+    redis.call('HSET', KEYS[4], 'deliveries', 1)
+end
+local number = redis.call('HINCRBY', KEYS[4], 'number', 1)
+local counters = redis.call('HMGET', KEYS[5], 'pushed', 'applied')
+local answer = {'ok', number, deliveries, now_ms,
+    tonumber(counters[1] or '0'), tonumber(counters[2] or '0')}
+for i = 1, #jobs do
+    answer[6 + i] = jobs[i]
+end
+return answer

@@ -1,0 +1,68 @@
+#!lua flags=allow-oom
+-- Tell the outcome of a batch and forget it. It runs only for the holder of the lease and the
+-- number of the latest take: a delayed or repeated call does nothing. A crash before this line
+-- brings the batch back; a crash after it finds nothing left to do.
+--
+-- KEYS  1 lease  2 batch  3 inflight  4 counters  5 jobs  6 bell  7 reservations
+--       8 bell of the reservations  9 packages  10 doors  11 dead letters  12 pressure
+-- ARGV  1 token  2 number  3 lease in ms  4 prefix of the status keys (same hash tag)
+--       5 ttl of a final status in ms  6 msgpack of
+--         {statuses: [[order, state, reason, final]], reservations: [job], commands: [job],
+--          packages: [[id, json, door]], gone: [id], dead: [letter], pressure: text or "",
+--          pressure_ms: how long it holds}
+-- Returns {"told", waiting jobs} or {"stale"}
+if redis.call('GET', KEYS[1]) ~= ARGV[1]
+    or redis.call('HGET', KEYS[2], 'number') ~= ARGV[2] then
+    return {'stale'}
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+local told = cmsgpack.unpack(ARGV[6])
+for _, status in ipairs(told.statuses) do
+    local key = ARGV[4] .. status[1]
+    if redis.call('EXISTS', key) == 1 then
+        redis.call('HSET', key, 'state', status[2], 'reason', status[3])
+        if status[4] then
+            redis.call('PEXPIRE', key, ARGV[5])
+        end
+    end
+end
+if #told.reservations > 0 then
+    for _, job in ipairs(told.reservations) do
+        redis.call('LPUSH', KEYS[7], job)
+    end
+    if redis.call('LLEN', KEYS[8]) == 0 then
+        redis.call('LPUSH', KEYS[8], '1')
+    end
+end
+for _, package in ipairs(told.packages) do
+    redis.call('HSET', KEYS[9], package[1], package[2])
+    redis.call('HSET', KEYS[10], package[1], package[3])
+end
+for _, id in ipairs(told.gone) do
+    redis.call('HDEL', KEYS[9], id)
+    redis.call('HDEL', KEYS[10], id)
+end
+for _, letter in ipairs(told.dead) do
+    redis.call('LPUSH', KEYS[11], letter)
+end
+if told.pressure ~= '' then
+    redis.call('SET', KEYS[12], told.pressure, 'PX', told.pressure_ms)
+end
+local done, bytes = 0, 0
+for _, job in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do
+    done = done + 1
+    bytes = bytes + #job
+end
+redis.call('DEL', KEYS[3])
+redis.call('HSET', KEYS[2], 'deliveries', 0)
+for _, job in ipairs(told.commands) do
+    redis.call('LPUSH', KEYS[5], job)
+    bytes = bytes - #job
+end
+local pushed = redis.call('HINCRBY', KEYS[4], 'pushed', #told.commands)
+local applied = redis.call('HINCRBY', KEYS[4], 'applied', done)
+redis.call('HINCRBY', KEYS[4], 'bytes', -bytes)
+if redis.call('LLEN', KEYS[5]) > 0 and redis.call('LLEN', KEYS[6]) == 0 then
+    redis.call('LPUSH', KEYS[6], '1')
+end
+return {'told', pushed - applied}

@@ -1,0 +1,146 @@
+"""A list with one reader at a time, whose jobs are lost by no crash.
+
+The reader holds a lease, takes a batch into `inflight`, applies it and tells the outcome. Until
+it has told, the batch comes back to whoever holds the lease. See the Lua files for what a crash
+at each point means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import redis
+
+from engine_errors import valkey_errors
+from errors import LeaseLost
+from queues.keys import BookingKeys, QueueKeys
+from queues.scripts import Script
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """One batch: `jobs` oldest first, times in Valkey's milliseconds.
+
+    `pushed` and `applied` count all jobs ever, so `pushed - applied` are waiting or in flight.
+    """
+
+    number: int
+    deliveries: int
+    now_ms: int
+    pushed: int
+    applied: int
+    jobs: list[bytes]
+
+
+class Told(msgspec.Struct):
+    """What a batch changed, for everybody who looks at Valkey."""
+
+    statuses: list[tuple[str, str, str, bool]] = []  # order, state, reason, final
+    reservations: list[bytes] = []
+    commands: list[bytes] = []
+    packages: list[tuple[str, bytes, str]] = []  # id, JSON, door
+    gone: list[str] = []
+    dead: list[bytes] = []
+    pressure: str = ""
+    pressure_ms: int = 5_000
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """Who writes now: `<consumer>:<epoch>`, a new epoch at each acquisition."""
+
+    token: str
+
+
+class ReliableQueue:
+    """The reader's side of one road."""
+
+    def __init__(self, client: redis.Redis, keys: QueueKeys, *, lease_ms: int) -> None:
+        self._client = client
+        self._keys = keys
+        self._lease_ms = lease_ms
+        self._acquire = Script(client, "acquire")
+        self._release = Script(client, "release")
+        self._take = Script(client, "take")
+        self._push = Script(client, "push")
+
+    def acquire(self, consumer: str) -> Lease | None:
+        """Take the lease, or return None while another consumer holds it."""
+        got, token = self._acquire(
+            [self._keys.lease, self._keys.epoch], [consumer, self._lease_ms]
+        )
+        return Lease(token.decode()) if got else None
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back if it is still ours."""
+        self._release([self._keys.lease], [lease.token])
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the bell. It holds no job, so nothing is lost when its token is."""
+        with valkey_errors():
+            return self._client.brpop([self._keys.bell], timeout=timeout_s) is not None
+
+    def take(
+        self,
+        lease: Lease,
+        *,
+        most: int,
+        singles_after: int,
+        excused: bool = False,
+        singles_now: bool = False,
+    ) -> Taken:
+        """The batch in flight if there is one, else a new one. Raises LeaseLost."""
+        keys = self._keys
+        answer = self._take(
+            [keys.lease, keys.jobs, keys.inflight, keys.batch, keys.counters],
+            [lease.token, self._lease_ms, most, singles_after,
+             "1" if excused else "0", "1" if singles_now else "0"],
+        )
+        if answer[0] != b"ok":
+            raise LeaseLost("take: the lease is not ours any more")
+        return Taken(*answer[1:6], jobs=answer[6:])
+
+    def push(self, jobs: Sequence[bytes], *, most_waiting: int = 0) -> bool:
+        """Push jobs, oldest first. False when more than `most_waiting` (0: any) wait already."""
+        if not jobs:
+            return True
+        keys = self._keys
+        return bool(
+            self._push([keys.jobs, keys.bell, keys.counters], [most_waiting, *jobs]) >= 0
+        )
+
+
+class BookingQueue(ReliableQueue):
+    """The booking road: a told batch moves statuses, projections and reservation jobs too."""
+
+    def __init__(
+        self, client: redis.Redis, keys: BookingKeys, *, lease_ms: int, status_ttl_s: int
+    ) -> None:
+        super().__init__(client, keys, lease_ms=lease_ms)
+        self._booking = keys
+        self._status_ttl_ms = status_ttl_s * 1_000
+        self._tell = Script(client, "tell")
+
+    def tell(self, lease: Lease, number: int, told: Told) -> int:
+        """Tell the batch and forget it; returns how many jobs wait. Raises LeaseLost."""
+        keys = self._booking
+        answer = self._tell(
+            [keys.lease, keys.batch, keys.inflight, keys.counters, keys.jobs, keys.bell,
+             keys.reservations.waiting, keys.reservations.bell, keys.packages, keys.doors,
+             keys.dead, keys.pressure],
+            [lease.token, number, self._lease_ms, keys.status_prefix, self._status_ttl_ms,
+             msgspec.msgpack.encode(told)],
+        )
+        if answer[0] != b"told":
+            raise LeaseLost("tell: lease or batch number are not ours any more")
+        return int(answer[1])
+
+    def known_packages(self) -> dict[str, tuple[bytes, str]]:
+        """The projection as it stands: package id -> its JSON and its door."""
+        with valkey_errors():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.hgetall(self._booking.packages)
+            pipe.hgetall(self._booking.doors)
+            packages, doors = pipe.execute()
+        return {
+            key.decode(): (value, doors.get(key, b"").decode()) for key, value in packages.items()
+        }

@@ -1,0 +1,65 @@
+"""A list that many workers share; each holds what it took in an inflight list of its own."""
+
+from __future__ import annotations
+
+import redis
+
+from engine_errors import valkey_errors
+from queues.keys import QueueKeys, WorkKeys
+from queues.scripts import Script
+
+
+class SharedWork:
+    """One worker's side. A beat renews its heartbeat and brings the jobs of dead workers back."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        work: WorkKeys,
+        reports_to: QueueKeys,
+        *,
+        worker: str,
+        heartbeat_ms: int,
+    ) -> None:
+        self._client = client
+        self._work = work
+        self._reports_to = reports_to
+        self._worker = worker
+        self._heartbeat_ms = heartbeat_ms
+        self._take = Script(client, "work_take")
+        self._report = Script(client, "work_report")
+        self._leave = Script(client, "work_leave")
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until jobs may be there."""
+        with valkey_errors():
+            return self._client.brpop([self._work.bell], timeout=timeout_s) is not None
+
+    def beat(self, most: int) -> tuple[int, list[bytes]]:
+        """Renew the heartbeat; returns how many jobs of dead workers went back, and new jobs."""
+        work = self._work
+        answer = self._take(
+            [work.waiting, work.bell, work.workers, work.inflight(self._worker)],
+            [self._worker, self._heartbeat_ms, most, work.inflight_prefix],
+        )
+        return answer[0], answer[1:]
+
+    def report(self, job: bytes, report: bytes = b"", *, dead_letter: bytes = b"") -> bool:
+        """Acknowledge `job` and push its report. False when the job was no longer ours."""
+        keys = self._reports_to
+        return bool(
+            self._report(
+                [self._work.inflight(self._worker), keys.jobs, keys.bell, keys.counters, keys.dead],
+                [job, report, dead_letter],
+            )
+        )
+
+    def leave(self) -> int:
+        """Return what was not reported, and leave the list of workers."""
+        work = self._work
+        return int(
+            self._leave(
+                [work.waiting, work.bell, work.workers, work.inflight(self._worker)],
+                [self._worker],
+            )
+        )

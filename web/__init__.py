@@ -1,0 +1,103 @@
+"""The producers: Flask blueprints that parse, call or enqueue, and answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from flask import Flask
+from flask_talisman import Talisman
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+import bootstrap
+from booking.intake import Intake
+from booking.lookup import OrderLookup
+from booking.projection import Shelf
+from settings import Settings
+from web import problems
+from web.api import api
+from web.health import health
+from web.pages import pages
+from web.services import Services
+from web.throttle import MissThrottle
+
+_ROOT = Path(__file__).resolve().parent.parent
+_POLICY = {
+    "default-src": "'none'",
+    "style-src": "'self'",
+    "img-src": ["'self'", "data:"],
+    "font-src": "'self'",
+    "script-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+}
+
+
+def build_app(settings: Settings) -> Flask:
+    """The WSGI app. It answers /livez even while the engines are away."""
+    app = Flask("berth", root_path=str(_ROOT), template_folder="templates",
+                static_folder="static")
+    app.config.update(
+        SECRET_KEY=_secret_key(settings),
+        MAX_CONTENT_LENGTH=settings.body_max_bytes,
+        MAX_FORM_MEMORY_SIZE=settings.body_max_bytes,
+        SESSION_COOKIE_SECURE=settings.web_https,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_HTTPONLY=True,
+        WTF_CSRF_TIME_LIMIT=None,
+        SEND_FILE_MAX_AGE_DEFAULT=3_600,
+    )
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
+        )
+    csrf = CSRFProtect(app)
+    csrf.exempt(api)  # the API takes JSON only and knows no cookie
+    Talisman(app, content_security_policy=_POLICY, force_https=False,
+             strict_transport_security=settings.web_https, session_cookie_secure=settings.web_https,
+             referrer_policy="no-referrer", frame_options="DENY")
+    valkey = bootstrap.connect_valkey(settings, connections=settings.web_threads + 4)
+    store = bootstrap.booking_store(settings)
+    app.extensions["berth"] = Services(
+        settings=settings,
+        valkey=valkey,
+        store=store,
+        intake=Intake(
+            valkey,
+            backlog_max_jobs=settings.backlog_max_jobs,
+            backlog_max_bytes=settings.backlog_max_bytes,
+            idempotency_ttl_s=settings.idempotency_ttl_s,
+        ),
+        lookup=OrderLookup(valkey, store),
+        shelf=Shelf(valkey),
+        throttle=MissThrottle(
+            settings.redis_url, misses_per_minute=settings.lookup_misses_per_minute
+        ),
+    )
+    for blueprint in (api, health, pages):
+        app.register_blueprint(blueprint)
+    problems.install(app, settings.retry_after_s)
+    return app
+
+
+def _secret_key(settings: Settings) -> str:
+    """From the environment, or generated once: all gunicorn workers must agree on it."""
+    if settings.secret_key:
+        return settings.secret_key
+    path = Path(settings.data_dir) / "secret_key"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Written aside and linked: of several workers that start at once, one wins and all read the
+    # same whole key.
+    draft = path.with_name(f".secret_key.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(secrets.token_urlsafe(48), encoding="utf-8")
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+    return path.read_text(encoding="utf-8").strip()

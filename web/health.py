@@ -1,0 +1,123 @@
+"""Is it alive, is it ready, is it whole: for restarts, for the proxy, for the operator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+import requests
+from flask import Blueprint, Response
+
+from engine_errors import valkey_errors
+from errors import BerthError
+from queues.keys import BOOKING
+from web.api import answer
+from web.services import Services, services
+
+health = Blueprint("health", __name__)
+SUPPLIER_TIMEOUT_S = 1.0
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part of the system and whether it answers."""
+
+    name: str
+    ok: bool
+    detail: str
+    latency_ms: float
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The whole system at a glance."""
+
+    ok: bool
+    parts: list[Part]
+
+
+@health.get("/livez")
+def livez() -> Response:
+    """This process answers; whether its engines do is not its health."""
+    return answer({"ok": True})
+
+
+@health.get("/readyz")
+def readyz() -> Response:
+    """Orders can be taken: Valkey answers."""
+    part = _look("valkey", _valkey, services())
+    return answer(part, 200 if part.ok else 503)
+
+
+@health.get("/healthz")
+def healthz() -> Response:
+    """The operator's view, a line per part."""
+    found = services()
+    parts = [_look(name, check, found) for name, check in _CHECKS.items()]
+    ok = all(part.ok for part in parts)
+    return answer(Health(ok, parts), 200 if ok else 503)
+
+
+def _valkey(found: Services) -> str:
+    with valkey_errors():
+        found.valkey.ping()
+    return "answers"
+
+
+def _mongo(found: Services) -> str:
+    found.store.check_indexes()
+    return "answers, indexes are there"
+
+
+def _booking(found: Services) -> str:
+    with valkey_errors():
+        holder = found.valkey.get(BOOKING.lease)
+        waiting = found.valkey.llen(BOOKING.jobs)
+    if holder is None:
+        raise BerthError("no booking consumer holds the lease")
+    return f"{holder.decode()} holds the lease, {waiting} jobs wait"
+
+
+def _reservation(found: Services) -> str:
+    with valkey_errors():
+        now_s, micros = found.valkey.time()
+        now_ms = now_s * 1_000 + micros // 1_000
+        alive = found.valkey.zcount(BOOKING.reservations.workers, f"({now_ms}", "+inf")
+        waiting = found.valkey.llen(BOOKING.reservations.waiting)
+    if not alive:
+        raise BerthError("no reservation worker has a heartbeat")
+    return f"{alive} workers, {waiting} jobs wait"
+
+
+def _packages(found: Services) -> str:
+    count = len(found.shelf.packages())
+    if not count:
+        raise BerthError("the booking consumer has not told the packages yet")
+    return f"{count} on the shelf"
+
+
+def _supplier(found: Services) -> str:
+    url = f"{found.settings.supplier_base_url}/healthz"
+    try:
+        requests.get(url, timeout=SUPPLIER_TIMEOUT_S).raise_for_status()
+    except requests.RequestException as error:
+        raise BerthError(f"does not answer: {type(error).__name__}") from error
+    return "answers"
+
+
+_CHECKS: dict[str, Callable[[Services], str]] = {
+    "valkey": _valkey,
+    "mongodb": _mongo,
+    "booking consumer": _booking,
+    "reservation consumer": _reservation,
+    "packages": _packages,
+    "supplier": _supplier,
+}
+
+
+def _look(name: str, check: Callable[[Services], str], found: Services) -> Part:
+    started = time.perf_counter()
+    try:
+        detail, ok = check(found), True
+    except BerthError as error:
+        detail, ok = str(error), False
+    return Part(name, ok, detail, round((time.perf_counter() - started) * 1_000, 2))

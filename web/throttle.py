@@ -1,0 +1,37 @@
+"""Look-ups that find nothing are bounded per client address; look-ups that find are free."""
+
+from __future__ import annotations
+
+import time
+
+from limits import RateLimitItemPerMinute
+from limits.storage import storage_from_string
+from limits.strategies import FixedWindowRateLimiter
+from werkzeug.exceptions import TooManyRequests
+
+from engine_errors import valkey_errors
+
+
+class MissThrottle:
+    """Counts misses in Valkey, so that all web processes count together."""
+
+    def __init__(self, redis_url: str, *, misses_per_minute: int) -> None:
+        storage = storage_from_string(redis_url, key_prefix="berth-misses")
+        self._limiter = FixedWindowRateLimiter(storage)
+        self._limit = RateLimitItemPerMinute(misses_per_minute)
+
+    def check(self, address: str) -> None:
+        """Raises TooManyRequests while the address has used up its misses."""
+        with valkey_errors():
+            if self._limiter.test(self._limit, address):
+                return
+            reset_s = self._limiter.get_window_stats(self._limit, address).reset_time
+        raise TooManyRequests(
+            "Too many look-ups found nothing. Please check id and e-mail, and try again later.",
+            retry_after=max(1, int(reset_s - time.time()) + 1),
+        )
+
+    def missed(self, address: str) -> None:
+        """Count one miss."""
+        with valkey_errors():
+            self._limiter.hit(self._limit, address)

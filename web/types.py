@@ -1,0 +1,81 @@
+"""Types of the JSON API that belong to HTTP: what validates is what the document shows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from email_validator import EmailNotValidError, validate_email
+from msgspec import Meta
+
+from booking.model import State
+from errors import BadInput
+
+PACKAGE_ID_MAX = 2**53 - 1
+EMAIL_MAX_CHARS = 254
+IDEMPOTENCY_KEY_MAX_CHARS = 255
+
+PackageId = Annotated[int, Meta(ge=1, le=PACKAGE_ID_MAX, description="Id of the package")]
+Email = Annotated[
+    str,
+    Meta(
+        min_length=3,
+        max_length=EMAIL_MAX_CHARS,
+        description="Where the order belongs to; needed to look it up again",
+        extra_json_schema={"format": "email"},
+    ),
+]
+
+
+class OrderRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One unit of a package for one customer."""
+
+    package_id: PackageId
+    email: Email
+
+
+class OrderAccepted(msgspec.Struct, frozen=True):
+    """The order is durable and waits for its turn."""
+
+    order_id: str
+    state: State
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """What to mend, and where (a JSON pointer, or the name of a parameter or header)."""
+
+    detail: str
+    pointer: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] = []
+
+
+def valid_email(text: str) -> str:
+    """The address in its normal form. Raises BadInput with what is wrong with it."""
+    if len(text) > EMAIL_MAX_CHARS:
+        raise BadInput(f"An e-mail address has at most {EMAIL_MAX_CHARS} characters.",
+                       field="email")
+    try:
+        return validate_email(text, check_deliverability=False).normalized
+    except EmailNotValidError as error:
+        raise BadInput(str(error), field="email") from None
+
+
+def valid_idempotency_key(text: str | None) -> str | None:
+    """The header as it came. Raises BadInput unless it is 1 to 255 visible ASCII characters."""
+    if text is None:
+        return None
+    if not 1 <= len(text) <= IDEMPOTENCY_KEY_MAX_CHARS or not all("!" <= c <= "~" for c in text):
+        raise BadInput(
+            f"1 to {IDEMPOTENCY_KEY_MAX_CHARS} visible ASCII characters, without spaces.",
+            field="Idempotency-Key", status=400,
+        )
+    return text
