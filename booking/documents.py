@@ -9,17 +9,29 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeGuard
 
+import msgspec
 from bson import Decimal128
 from bson.datetime_ms import DatetimeMS
 
-from booking.model import Event, Order, Package, PackageFacts, Part, Reason, State
+from booking.model import (
+    LIMIT_MAX,
+    PACKAGE_ID_MAX,
+    PRICE_DIGITS_MAX,
+    QUOTA_MAX,
+    Event,
+    Order,
+    Package,
+    PackageAbout,
+    PackageFacts,
+    Part,
+    Reason,
+    State,
+)
 from errors import BadInput
 
 Document = dict[str, Any]
-QUOTA_MAX = 10_000_000
-LIMIT_MAX = 100
 
 
 def unit_key(package_id: int, unit: int) -> str:
@@ -166,6 +178,8 @@ def package_document(package: Package) -> Document:
         document["limit_per_customer"] = package.limit_per_customer
     if package.paused:
         document["paused"] = True
+    if package.about is not None:
+        document["about"] = msgspec.structs.asdict(package.about)
     return document
 
 
@@ -175,7 +189,7 @@ def read_package(document: Document) -> Package:
     Raises BadInput that names the field when it cannot be sold as it stands.
     """
     package_id = document.get("_id")
-    if not _is_whole(package_id) or not 0 < int(package_id) < 2**53:
+    if not _is_whole(package_id) or not 1 <= int(package_id) <= PACKAGE_ID_MAX:
         raise BadInput("a package id is a whole number from 1", field="_id")
     quota = document.get("quota")
     if not _is_whole(quota) or not 0 <= int(quota) <= QUOTA_MAX:
@@ -199,10 +213,19 @@ def read_package(document: Document) -> Package:
         sale_ends_ms=_moment(document, "sale_ends_at"),
         limit_per_customer=None if limit is None else int(limit),
         paused=bool(document.get("paused", False)),
+        about=_about(document.get("about")),
     )
 
 
-def _is_whole(value: object) -> bool:
+def _about(value: object) -> PackageAbout | None:
+    """A description that is not whole is not shown. It is no reason to stop a sale."""
+    try:
+        return msgspec.convert(value, PackageAbout)
+    except msgspec.ValidationError:
+        return None
+
+
+def _is_whole(value: object) -> TypeGuard[int | float]:
     """Shells write 3.0 where people type 3."""
     if isinstance(value, float):
         return value.is_integer()
@@ -218,6 +241,9 @@ def _price(value: object) -> str:
         raise BadInput("a decimal number", field="price") from None
     if not price.is_finite() or price < 0:
         raise BadInput("a decimal number from 0", field="price")
+    if abs(price.adjusted()) > PRICE_DIGITS_MAX or len(text) > 2 * PRICE_DIGITS_MAX:
+        # Written out, a price of 1e999999999 would be a gigabyte of zeros.
+        raise BadInput(f"at most {PRICE_DIGITS_MAX} digits", field="price")
     return f"{price:f}"
 
 

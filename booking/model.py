@@ -76,6 +76,27 @@ class PackageFacts(msgspec.Struct, frozen=True):
     currency: str
 
 
+class PackageAbout(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes a package inviting to read. Nothing is decided by it, and no order copies it.
+
+    The countries and cities are English names, the airports their three-letter IATA codes.
+    """
+
+    origin_city: str
+    origin_iata: str
+    destination_city: str
+    destination_iata: str
+    destination_country: str
+    hotel: str
+
+
+# Bounds of what a package may say, for campaign files and for documents that people edit.
+PACKAGE_ID_MAX = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
+QUOTA_MAX = 10_000_000
+LIMIT_MAX = 100
+PRICE_DIGITS_MAX = 12  # before the decimal point
+
+
 class Package(msgspec.Struct, frozen=True, kw_only=True):
     """A package as the operator keeps it. A missing moment leaves that side of the sale open."""
 
@@ -85,6 +106,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     sale_ends_ms: int | None = None
     limit_per_customer: int | None = None
     paused: bool = False
+    about: PackageAbout | None = None
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True):
