@@ -46,7 +46,7 @@ class PackageList(msgspec.Struct, frozen=True):
     packages: list[PackageView]
 
 
-def project(package: Package, remaining: int) -> tuple[str, bytes, str]:
+def project(package: Package, remaining: int) -> tuple[str, str, str]:
     """(id, JSON, door) as tell.lua writes them."""
     facts = package.facts
     starts_ms, ends_ms = package.sale_starts_ms, package.sale_ends_ms
@@ -64,7 +64,7 @@ def project(package: Package, remaining: int) -> tuple[str, bytes, str]:
         paused=package.paused,
     )
     closed = PAUSED_DOOR if package.paused else door(starts_ms, ends_ms)
-    return str(facts.id), msgspec.json.encode(view), closed
+    return str(facts.id), msgspec.json.encode(view).decode(), closed
 
 
 class Shelf:
