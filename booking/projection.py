@@ -12,7 +12,7 @@ import redis
 
 from booking.intake import door
 from booking.lookup import moment
-from booking.model import Package, PackageFacts
+from booking.model import Package, PackageAbout, PackageFacts
 from engine_errors import valkey_errors
 from queues.keys import BOOKING
 
@@ -33,6 +33,7 @@ class PackageView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     sale_ends_at: dt.datetime | None = None
     limit_per_customer: int | None = None
     paused: bool = False
+    about: PackageAbout | None = None
 
     @property
     def facts(self) -> PackageFacts:
@@ -62,6 +63,7 @@ def project(package: Package, remaining: int) -> tuple[str, str, str]:
         sale_ends_at=None if ends_ms is None else moment(ends_ms),
         limit_per_customer=package.limit_per_customer,
         paused=package.paused,
+        about=package.about,
     )
     closed = PAUSED_DOOR if package.paused else door(starts_ms, ends_ms)
     return str(facts.id), msgspec.json.encode(view).decode(), closed
