@@ -19,11 +19,13 @@ class Allotment:
     __slots__ = ("high_water", "live", "returned")
 
     def __init__(self, live_units: Iterable[int] = ()) -> None:
-        units = sorted(live_units)
-        self.live = len(units)
-        self.high_water = units[-1] if units else 0
-        taken = set(units)
-        self.returned = [n for n in range(1, self.high_water + 1) if n not in taken]
+        self.live = 0
+        self.high_water = 0
+        self.returned: list[int] = []
+        for unit in sorted(live_units):
+            self.returned.extend(range(self.high_water + 1, unit))
+            self.high_water = unit
+            self.live += 1
 
     def next_unit(self, quota: int) -> int | None:
         """The lowest free unit of 1..quota, or None when live orders fill the quota."""

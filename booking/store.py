@@ -7,7 +7,8 @@ EngineAway; a write that met another writer's raises Surprise.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -102,6 +103,18 @@ class BookingStore:
         with mongo_errors():
             found = self._orders.find(wanted, {"_id": 0, "unit": 1}, batch_size=50_000)
             return [int(d["unit"].rpartition(":")[2]) for d in found.hint("unit")]
+
+    def all_live_units(self) -> Iterator[tuple[int, array[int]]]:
+        """(package id, its live units) for every package that has any, in one index scan."""
+        units: dict[int, array[int]] = {}
+        with mongo_errors():
+            found = self._orders.find(
+                {"unit": {"$gt": ""}}, {"_id": 0, "unit": 1}, batch_size=50_000
+            )
+            for document in found.hint("unit"):
+                package, _, unit = document["unit"].rpartition(":")
+                units.setdefault(int(package), array("L")).append(int(unit))
+        yield from units.items()
 
     def taken_slots(self, keys: list[str]) -> list[str]:
         """Which of the slot keys live orders carry, read from the index alone."""

@@ -33,14 +33,17 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct):
-    """What a batch changed, for everybody who looks at Valkey."""
+    """What a batch changed, for everybody who looks at Valkey.
+
+    Jobs are text here: Lua's msgpack knows no binary type.
+    """
 
     statuses: list[tuple[str, str, str, bool]] = []  # order, state, reason, final
-    reservations: list[bytes] = []
-    commands: list[bytes] = []
-    packages: list[tuple[str, bytes, str]] = []  # id, JSON, door
+    reservations: list[str] = []
+    commands: list[str] = []
+    packages: list[tuple[str, str, str]] = []  # id, JSON, door
     gone: list[str] = []
-    dead: list[bytes] = []
+    dead: list[str] = []
     pressure: str = ""
     pressure_ms: int = 5_000
 
@@ -134,7 +137,7 @@ class BookingQueue(ReliableQueue):
             raise LeaseLost("tell: lease or batch number are not ours any more")
         return int(answer[1])
 
-    def known_packages(self) -> dict[str, tuple[bytes, str]]:
+    def known_packages(self) -> dict[str, tuple[str, str]]:
         """The projection as it stands: package id -> its JSON and its door."""
         with valkey_errors():
             pipe = self._client.pipeline(transaction=False)
@@ -142,5 +145,6 @@ class BookingQueue(ReliableQueue):
             pipe.hgetall(self._booking.doors)
             packages, doors = pipe.execute()
         return {
-            key.decode(): (value, doors.get(key, b"").decode()) for key, value in packages.items()
+            key.decode(): (value.decode(), doors.get(key, b"").decode())
+            for key, value in packages.items()
         }

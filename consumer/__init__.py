@@ -1,0 +1,1 @@
+"""The consumers: `python -m consumer booking|reservation`. Each is a loop around one step."""

@@ -1,0 +1,146 @@
+"""python -m consumer <name>: one consumer, until SIGTERM; then it finishes its step and exits 0.
+
+Exit codes: 0 stopped, 1 an engine or a setting is not fit, 3 a job of a newer version was met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import msgspec
+
+import bootstrap
+from consumer.booking import BookingConsumer, Limits
+from consumer.reservation import ReservationConsumer, Saga
+from errors import BerthError, EngineAway, NewerJob
+from queues.fitness import check_valkey, memory_percent
+from settings import Settings, load
+from suppliers.reservations import ReservationSupplier
+
+log = logging.getLogger("consumer")
+
+ENGINES_WITHIN_S = 60.0
+ENGINES_PAUSE_S = 0.25
+EXIT_UNFIT = 1
+EXIT_NEWER_JOB = 3
+
+
+class Consumer(Protocol):
+    """A loop's body and its end."""
+
+    def step(self) -> None: ...
+    def leave(self) -> None: ...
+
+
+def main() -> int:
+    """Run the consumer that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m consumer",
+        description="Run one consumer. SIGTERM finishes the step under way and exits 0.",
+    )
+    parser.add_argument("name", choices=sorted(_BUILDERS), help="which one")
+    name = parser.parse_args().name
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr,
+                        format=f"%(asctime)s %(levelname)s {name} %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        settings = load()
+        return _run(_BUILDERS[name](settings, stop), stop)
+    except BerthError as error:
+        log.error("%s", error)
+        return EXIT_UNFIT
+
+
+def _run(consumer: Consumer, stop: threading.Event) -> int:
+    code = 0
+    log.info("started")
+    try:
+        while not stop.is_set():
+            consumer.step()
+    except NewerJob as newer:
+        # The job stays where it is, for a consumer that knows it: see docs/operations.md.
+        log.error("stopping: %s", newer)
+        stop.set()
+        code = EXIT_NEWER_JOB
+    finally:
+        stop.set()
+        consumer.leave()
+    log.info("stopped")
+    return code
+
+
+def _booking(settings: Settings, stop: threading.Event) -> Consumer:
+    client = bootstrap.connect_valkey(settings, connections=2)
+    store = bootstrap.booking_store(settings)
+    _when_engines_answer(partial(check_valkey, client), stop)
+    _when_engines_answer(store.check_indexes, stop)
+    limits = msgspec.convert(settings, Limits, from_attributes=True)
+    return BookingConsumer(
+        bootstrap.booking_queue(settings, client),
+        store,
+        limits,
+        name=_own_name(),
+        memory_percent=partial(memory_percent, client),
+        stop=stop,
+    )
+
+
+def _reservation(settings: Settings, stop: threading.Event) -> Consumer:
+    threads = settings.reservation_threads
+    client = bootstrap.connect_valkey(settings, connections=threads + 2)
+    store = bootstrap.booking_store(settings)
+    _when_engines_answer(partial(check_valkey, client), stop)
+    supplier = ReservationSupplier(
+        settings.supplier_base_url,
+        timeout_s=settings.supplier_timeout_s,
+        attempts=settings.supplier_attempts,
+        backoff_max_s=settings.supplier_backoff_max_s,
+        pool_size=threads,
+        stop=stop,
+    )
+    return ReservationConsumer(
+        bootstrap.reservation_work(settings, client, _own_name()),
+        Saga(store, supplier),
+        threads=threads,
+        heartbeat_ms=settings.heartbeat_ms,
+        stop=stop,
+    )
+
+
+def _own_name() -> str:
+    """Unique for each start: a process that comes back is another consumer."""
+    return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
+
+
+def _when_engines_answer(check: Callable[[], None], stop: threading.Event) -> None:
+    """Engines may start together with us. Raises EngineAway after a minute, EngineUnfit at once."""
+    give_up_at_s = time.monotonic() + ENGINES_WITHIN_S
+    while True:
+        try:
+            check()
+            return
+        except EngineAway:
+            if stop.is_set() or time.monotonic() > give_up_at_s:
+                raise
+            stop.wait(ENGINES_PAUSE_S)
+
+
+_BUILDERS: dict[str, Callable[[Settings, threading.Event], Consumer]] = {
+    "booking": _booking,
+    "reservation": _reservation,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""The reservation consumer: flight, then room, many orders at once; it reports and never decides.
+
+A job stays in this worker's inflight list until its report is on the booking road. A worker that
+dies is noticed by its heartbeat, and any other worker brings its jobs back. The supplier repeats
+its first answer for the order's key, so doing a job twice books nothing twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from booking import commands
+from booking.commands import (
+    Command,
+    Compensate,
+    ReservationCompensated,
+    ReservationConfirmed,
+    ReservationFailed,
+    ReservationJob,
+    Reserve,
+)
+from booking.dead_letters import DeadLetter
+from booking.dead_letters import encode as encode_letter
+from booking.model import Part, Reason, State
+from booking.store import BookingStore
+from errors import BrokenJob, EngineAway, NewerJob, SupplierAway, SupplierDeclined
+from queues.shared_work import SharedWork
+
+log = logging.getLogger(__name__)
+
+BEATS_PER_HEARTBEAT = 4
+ENGINE_PAUSE_S = 0.2
+
+
+class Supplier(Protocol):
+    """What a supplier of flights and rooms can do; see suppliers/reservations."""
+
+    def reserve_flight(self, order_id: str, flight: str, stay: str) -> str: ...
+    def reserve_room(self, order_id: str, flight_ticket_number: str, stay: str) -> str: ...
+    def cancel_flight(self, order_id: str) -> None: ...
+    def cancel_room(self, order_id: str) -> None: ...
+
+
+class Saga:
+    """What one job does at the supplier, and the report of it. Holds no state."""
+
+    def __init__(self, store: BookingStore, supplier: Supplier) -> None:
+        self._store = store
+        self._supplier = supplier
+
+    def run(self, job: ReservationJob) -> Command | None:
+        """The report, or None when there is nothing to report. Raises EngineAway."""
+        if isinstance(job, Compensate):
+            return self._compensate(job)
+        order = self._store.find_order(job.order_id)
+        if order is None or order.state is not State.HELD:
+            return None  # it ended meanwhile; whatever it owes, its ending has asked for
+        return self._reserve(job)
+
+    def _reserve(self, job: Reserve) -> Command:
+        # A decline says that nothing is there. An unreachable supplier says nothing at all: what
+        # was asked of it may exist, and the order's end will have it cancelled by its key.
+        try:
+            ticket = self._supplier.reserve_flight(job.order_id, job.flight, job.stay)
+        except SupplierDeclined:
+            return ReservationFailed(order_id=job.order_id, reason=Reason.FLIGHT_DECLINED)
+        except SupplierAway as away:
+            return _unreachable(job, (Part.FLIGHT,), away)
+        try:
+            room = self._supplier.reserve_room(job.order_id, ticket, job.stay)
+        except SupplierDeclined:
+            return ReservationFailed(order_id=job.order_id, reason=Reason.ROOM_DECLINED,
+                                     may_exist=(Part.FLIGHT,))
+        except SupplierAway as away:
+            return _unreachable(job, (Part.ROOM, Part.FLIGHT), away)
+        return ReservationConfirmed(order_id=job.order_id, flight_ticket_number=ticket,
+                                    hotel_reservation_number=room)
+
+    def _compensate(self, job: Compensate) -> Command | None:
+        cancel = {Part.ROOM: self._supplier.cancel_room, Part.FLIGHT: self._supplier.cancel_flight}
+        try:
+            for part in job.parts:
+                cancel[part](job.order_id)
+        except (SupplierAway, SupplierDeclined) as error:
+            # It stays owed: the booking consumer's sweep asks again, and the audit shows it.
+            log.warning("order %s still owes a cancellation: %s", job.order_id, error)
+            return None
+        return ReservationCompensated(order_id=job.order_id)
+
+
+def _unreachable(job: Reserve, may_exist: tuple[Part, ...], away: SupplierAway) -> Command:
+    log.warning("order %s: %s", job.order_id, away)
+    return ReservationFailed(order_id=job.order_id, reason=Reason.SUPPLIER_UNREACHABLE,
+                             may_exist=may_exist)
+
+
+class ReservationConsumer:
+    """Takes jobs as threads are free, and keeps the heartbeat whatever the threads do."""
+
+    def __init__(
+        self,
+        work: SharedWork,
+        saga: Saga,
+        *,
+        threads: int,
+        heartbeat_ms: int,
+        stop: threading.Event,
+    ) -> None:
+        self._work = work
+        self._saga = saga
+        self._threads = threads
+        self._beat_s = heartbeat_ms / 1_000 / BEATS_PER_HEARTBEAT
+        self._stop = stop
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="saga")
+        self._busy: set[Future[None]] = set()
+        self._slot_free = threading.Event()
+        self._newer: NewerJob | None = None
+
+    def step(self) -> None:
+        """One beat. Raises NewerJob after a thread met one."""
+        if self._newer is not None:
+            raise self._newer
+        try:
+            self._slot_free.clear()
+            self._busy = {future for future in self._busy if not future.done()}
+            returned, jobs = self._work.beat(self._threads - len(self._busy))
+            if returned:
+                log.warning("brought back %d jobs of workers that died", returned)
+            for job in jobs:
+                future = self._pool.submit(self._finish, job)
+                future.add_done_callback(lambda _: self._slot_free.set())
+                self._busy.add(future)
+            if len(self._busy) < self._threads:
+                self._work.wait(self._beat_s)
+            else:
+                self._slot_free.wait(self._beat_s)
+        except EngineAway as away:
+            log.warning("%s; trying again", away)
+            self._stop.wait(ENGINE_PAUSE_S)
+
+    def leave(self) -> None:
+        """Wait for the calls under way (their timeouts bound it), then return what is left."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        try:
+            returned = self._work.leave()
+        except EngineAway:
+            log.warning("jobs could not be returned; another worker brings them back")
+        else:
+            log.info("left; %d jobs went back", returned)
+
+    def _finish(self, raw: bytes) -> None:
+        """One job until its report is out. It is in our inflight list all the while."""
+        while not self._stop.is_set():
+            try:
+                self._try(raw)
+                return
+            except EngineAway as away:
+                log.warning("%s; the job is kept", away)
+                self._stop.wait(ENGINE_PAUSE_S)
+
+    def _try(self, raw: bytes) -> None:
+        job: ReservationJob | None = None
+        try:
+            job = commands.decode_reservation_job(raw)
+            report = self._saga.run(job)
+        except NewerJob as newer:
+            self._newer = newer
+            return
+        except EngineAway:
+            raise
+        except BrokenJob as broken:
+            self._bury(raw, None, str(broken))
+            return
+        except Exception as error:
+            log.exception("a reservation job cannot be done")
+            self._bury(raw, job, type(error).__name__)
+            return
+        if self._stop.is_set() and isinstance(report, ReservationFailed):
+            return  # our stopping cut the tries short: the job goes back, for another worker
+        if not self._work.report(raw, commands.encode(report) if report else b""):
+            log.info("a job was given to another worker meanwhile; its report is dropped")
+
+    def _bury(self, raw: bytes, job: ReservationJob | None, why: str) -> None:
+        """Keep the job for a person, and let its order fail rather than wait for its hold."""
+        letter = DeadLetter(source="reservations", job=raw, error=why, deliveries=1,
+                            at_ms=time.time_ns() // 1_000_000)
+        report = b""
+        if isinstance(job, Reserve):
+            report = commands.encode(ReservationFailed(
+                order_id=job.order_id, reason=Reason.INTERNAL_ERROR,
+                may_exist=(Part.ROOM, Part.FLIGHT),
+            ))
+        self._work.report(raw, report, dead_letter=encode_letter(letter))
