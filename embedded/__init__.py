@@ -1,0 +1,5 @@
+"""The engines and all processes of Berth on one machine, without root and without containers."""
+
+from embedded.servers import RunningEngines, engines
+
+__all__ = ["RunningEngines", "engines"]
