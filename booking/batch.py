@@ -103,5 +103,5 @@ def follow_ups(orders: Iterable[Order], placed: set[str]) -> list[ReservationJob
 
 def status(order: Order) -> Status:
     """What the status key says of an order."""
-    return Status(order.order_id, order.state.value,
-                  order.reason.value if order.reason else "", order.state in FINAL)
+    return Status(order.order_id, order.state._value_,
+                  order.reason._value_ if order.reason else "", order.state in FINAL)

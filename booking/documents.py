@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeGuard
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeGuard
 
 import msgspec
 from bson import Decimal128
@@ -44,6 +45,12 @@ def slot_key(package_id: int, email: str, slot: int) -> str:
     return f"{package_id}:{email.casefold()}:{slot}"
 
 
+@lru_cache(maxsize=4_096)
+def _date(ms: int) -> dt.datetime:
+    """A moment as BSON keeps it. The orders of one batch share most of theirs."""
+    return dt.datetime.fromtimestamp(ms / 1_000, tz=dt.UTC)
+
+
 def order_document(order: Order) -> Document:
     """The whole order, for an insert. Absent fields stay absent, for the sparse indexes."""
     document: Document = {
@@ -51,10 +58,10 @@ def order_document(order: Order) -> Document:
         "email": order.email,
         "package_id": order.package_id,
         "package": facts_document(order.package) if order.package else None,
-        "state": str(order.state),
-        "reason": str(order.reason) if order.reason else None,
-        "accepted_at": DatetimeMS(order.accepted_ms),
-        "decided_at": DatetimeMS(order.decided_ms),
+        "state": order.state._value_,
+        "reason": order.reason._value_ if order.reason else None,
+        "accepted_at": _date(order.accepted_ms),
+        "decided_at": _date(order.decided_ms),
         "history": [_event_document(event) for event in order.history],
     }
     if order.quota_seen is not None:
@@ -63,23 +70,36 @@ def order_document(order: Order) -> Document:
     return document
 
 
-def order_change(before: Order, after: Order) -> tuple[Document, Document]:
-    """(filter, update) of a change. The filter names the state that the update leaves."""
-    kept = _sometimes(after)
-    gone = {name: "" for name in _sometimes(before) if name not in kept}
-    changes: Document = {
-        "state": str(after.state),
-        "reason": str(after.reason) if after.reason else None,
-        "decided_at": DatetimeMS(after.decided_ms),
-        **kept,
-    }
-    update: Document = {"$set": changes}
+class Change(NamedTuple):
+    """An update of one order. Orders with equal `twin` take the same update from the same state."""
+
+    order_id: str
+    from_state: str
+    update: Document
+    twin: tuple[object, ...] | None
+
+
+def order_change(before: Order, after: Order) -> Change:
+    """What differs. Orders that end alike in one batch are twins: one statement ends them all."""
+    had, kept = _sometimes(before), _sometimes(after)
+    changed = {name: value for name, value in kept.items() if had.get(name) != value}
+    changed["decided_at"] = _date(after.decided_ms)
+    if after.state is not before.state:
+        changed["state"] = after.state._value_
+        changed["reason"] = after.reason._value_ if after.reason else None
+    gone = {name: "" for name in had if name not in kept}
+    update: Document = {"$set": changed}
     if gone:
         update["$unset"] = gone
     new_events = after.history[len(before.history):]
     if new_events:
         update["$push"] = {"history": {"$each": [_event_document(e) for e in new_events]}}
-    return {"_id": after.order_id, "state": str(before.state)}, update
+    own = "flight_ticket_number" in changed or "unit" in changed or "slot" in changed
+    twin = None if own else (
+        before.state, after.state, after.reason, after.decided_ms, after.owed, after.compensated,
+        new_events, tuple(gone),
+    )
+    return Change(after.order_id, before.state._value_, update, twin)
 
 
 def _sometimes(order: Order) -> Document:
@@ -90,25 +110,28 @@ def _sometimes(order: Order) -> Document:
     if order.slot is not None:
         document["slot"] = slot_key(order.package_id, order.email, order.slot)
     if order.hold_expires_ms is not None:
-        document["hold_expires_at"] = DatetimeMS(order.hold_expires_ms)
+        document["hold_expires_at"] = _date(order.hold_expires_ms)
     if order.flight_ticket_number is not None:
         document["flight_ticket_number"] = order.flight_ticket_number
     if order.hotel_reservation_number is not None:
         document["hotel_reservation_number"] = order.hotel_reservation_number
     if order.owed:
-        document["owed"] = [str(part) for part in order.owed]
-        document["owed_since"] = DatetimeMS(order.decided_ms)
+        document["owed"] = [part._value_ for part in order.owed]
+        document["owed_since"] = _date(order.decided_ms)
     if order.compensated:
         document["compensated"] = True
     return document
 
 
 def _event_document(event: Event) -> Document:
-    return {
-        "state": str(event.state),
-        "reason": str(event.reason) if event.reason else None,
-        "at": DatetimeMS(event.at_ms),
-    }
+    line: Document = {"state": event.state._value_, "at": _date(event.at_ms)}
+    if event.reason is not None:
+        line["reason"] = event.reason._value_
+    return line
+
+
+_STATES = {state.value: state for state in State}
+_REASONS = {reason.value: reason for reason in Reason}
 
 
 def read_order(document: Document) -> Order:
@@ -118,13 +141,13 @@ def read_order(document: Document) -> Order:
         email=document["email"],
         package_id=document["package_id"],
         package=PackageFacts(**document["package"]) if document["package"] else None,
-        state=State(document["state"]),
+        state=_STATES[document["state"]],
         reason=_reason(document["reason"]),
         accepted_ms=int(document["accepted_at"]),
         decided_ms=int(document["decided_at"]),
         history=tuple(
-            Event(State(e["state"]), _reason(e["reason"]), int(e["at"]))
-            for e in document["history"]
+            Event(_STATES[line["state"]], _reason(line.get("reason")), int(line["at"]))
+            for line in document["history"]
         ),
         unit=_last_number(document.get("unit")),
         slot=_last_number(document.get("slot")),
@@ -138,7 +161,7 @@ def read_order(document: Document) -> Order:
 
 
 def _reason(text: str | None) -> Reason | None:
-    return Reason(text) if text else None
+    return _REASONS[text] if text else None
 
 
 def _last_number(key: str | None) -> int | None:

@@ -26,7 +26,7 @@ class Accepted(msgspec.Struct, frozen=True):
     place: int | None = None
 
 
-class Refusal(BerthError):
+class Refusal(BerthError):  # noqa: N818 (a refusal is an answer of the door, not an error)
     """Base of the refusals of the door; nothing was queued."""
 
 

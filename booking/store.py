@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
-from pymongo import ASCENDING, InsertOne, ReadPreference, UpdateOne
+from pymongo import ASCENDING, InsertOne, ReadPreference, UpdateMany, UpdateOne
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
@@ -33,6 +34,8 @@ ORDER_INDEXES: dict[str, tuple[list[tuple[str, int]], dict[str, Any]]] = {
     "owed_since": ([("owed_since", ASCENDING)], {"sparse": True}),
 }
 WRITE_TIMEOUT_MS = 5_000
+# Below this, a second connection costs more than it brings.
+PARALLEL_FROM = 100
 
 
 class BookingStore:
@@ -50,6 +53,7 @@ class BookingStore:
         }
         self._orders = database.get_collection("orders", **durable)
         self._packages = database.get_collection("packages", **durable)
+        self._second = ThreadPoolExecutor(1, thread_name_prefix="store")
 
     def ensure_indexes(self) -> None:
         """Create what is missing; harmless when it is there."""
@@ -131,22 +135,56 @@ class BookingStore:
         and decides the rest. Raises Surprise unless every single write counted.
         """
         updates = [
-            UpdateOne(*documents.order_change(before, after))
-            for before, after in changed if before is not None
+            documents.order_change(before, after) for before, after in changed if before is not None
         ]
         inserts = [
             documents.order_document(after) for before, after in changed if before is None
         ]
+        if updates:
+            self._at_once(self._update, updates)
+        if inserts:
+            self._insert(inserts)
+
+    def _at_once(self, write: Callable[[list[Any]], None], items: list[Any]) -> None:
+        """Write a long list over two connections, for mongod serves each with one core.
+
+        The halves are of one statement without an order. Both have ended when this returns or
+        raises: no write of ours may come after the batch was given up.
+        """
+        if len(items) < PARALLEL_FROM:
+            write(items)
+            return
+        half = len(items) // 2
+        other = self._second.submit(write, items[:half])
+        try:
+            write(items[half:])
+        finally:
+            wait([other])
+        other.result()
+
+    def _update(self, changes: list[documents.Change]) -> None:
+        twins: dict[tuple[object, ...], list[documents.Change]] = {}
+        statements: list[UpdateOne | UpdateMany] = []
+        for change in changes:
+            if change.twin is None:
+                statements.append(UpdateOne(
+                    {"_id": change.order_id, "state": change.from_state}, change.update
+                ))
+            else:
+                twins.setdefault(change.twin, []).append(change)
+        for alike in twins.values():
+            ids = [change.order_id for change in alike]
+            statements.append(UpdateMany(
+                {"_id": {"$in": ids}, "state": alike[0].from_state}, alike[0].update
+            ))
         with mongo_errors():
-            if updates:
-                done = self._orders.bulk_write(updates, ordered=False)
-                if done.matched_count != len(updates):
-                    raise Surprise(f"{done.matched_count} of {len(updates)} updates matched")
-            if inserts:
-                self._insert(inserts)
+            done = self._orders.bulk_write(statements, ordered=False)
+        if done.matched_count != len(changes):
+            raise Surprise(f"{done.matched_count} of {len(changes)} updates matched")
 
     def _insert(self, inserts: list[documents.Document]) -> None:
-        done = self._orders.bulk_write([InsertOne(d) for d in inserts], ordered=False)
+        with mongo_errors():
+            done = self._orders.bulk_write([InsertOne(d) for d in inserts], ordered=False)
         if done.inserted_count != len(inserts):
             raise Surprise(f"{done.inserted_count} of {len(inserts)} inserts counted")
 

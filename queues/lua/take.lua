@@ -51,7 +51,10 @@ local number = redis.call('HINCRBY', KEYS[4], 'number', 1)
 local counters = redis.call('HMGET', KEYS[5], 'pushed', 'applied')
 local answer = {'ok', number, deliveries, now_ms,
     tonumber(counters[1] or '0'), tonumber(counters[2] or '0')}
+local bytes = 0
 for i = 1, #jobs do
     answer[6 + i] = jobs[i]
+    bytes = bytes + #jobs[i]
 end
+redis.call('HSET', KEYS[4], 'bytes', bytes)
 return answer

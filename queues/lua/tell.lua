@@ -27,8 +27,10 @@ for _, status in ipairs(told.statuses) do
     end
 end
 if #told.reservations > 0 then
-    for _, job in ipairs(told.reservations) do
-        redis.call('LPUSH', KEYS[7], job)
+    -- By the thousand: Lua's stack bounds what one call takes.
+    for first = 1, #told.reservations, 1000 do
+        local last = math.min(first + 999, #told.reservations)
+        redis.call('LPUSH', KEYS[7], unpack(told.reservations, first, last))
     end
     if redis.call('LLEN', KEYS[8]) == 0 then
         redis.call('LPUSH', KEYS[8], '1')
@@ -48,13 +50,10 @@ end
 if told.pressure ~= '' then
     redis.call('SET', KEYS[12], told.pressure, 'PX', told.pressure_ms)
 end
-local done, bytes = 0, 0
-for _, job in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do
-    done = done + 1
-    bytes = bytes + #job
-end
+local done = redis.call('LLEN', KEYS[3])
+local bytes = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
 redis.call('DEL', KEYS[3])
-redis.call('HSET', KEYS[2], 'deliveries', 0)
+redis.call('HSET', KEYS[2], 'deliveries', 0, 'bytes', 0)
 for _, job in ipairs(told.commands) do
     redis.call('LPUSH', KEYS[5], job)
     bytes = bytes - #job
