@@ -132,7 +132,7 @@ class _Reading:
             about = self._members((*path, "about"), about, _ABOUT_RULES, set(_ABOUT_RULES))
         starts_ms, ends_ms = found.get("sale_starts_at"), found.get("sale_ends_at")
         if starts_ms is not None and ends_ms is not None and starts_ms >= ends_ms:
-            self._problem((*path, "sale_ends_at"), "not after sale_starts_at")
+            self._problem((*path, "sale_ends_at"), "must be after sale_starts_at")
         currency = found.get("currency", DEFAULT_CURRENCY)
         price = ""
         # A currency that was refused says nothing about digits; its own problem is enough.
@@ -163,7 +163,7 @@ class _Reading:
     ) -> dict[str, Any]:
         """The members that kept their rule."""
         if not isinstance(value, dict):
-            self._problem(path, f"an object, not {_shown(value)}")
+            self._problem(path, f"must be an object, not {_shown(value)}")
             return {}
         for name in value:
             if name not in rules:
@@ -234,9 +234,9 @@ Rule = Callable[[Any], Any]
 
 def _packages(value: object) -> list[object]:
     if not isinstance(value, list):
-        raise BadInput(f"a list, not {_shown(value)}")
+        raise BadInput(f"must be a list, not {_shown(value)}")
     if not 1 <= len(value) <= PACKAGES_MAX:
-        raise BadInput(f"1 to {PACKAGES_MAX} packages, not {len(value)}")
+        raise BadInput(f"must have 1 to {PACKAGES_MAX} packages, not {len(value)}")
     return value
 
 
@@ -247,7 +247,7 @@ def _about(value: object) -> object:
 def _whole(least: int, most: int) -> Rule:
     def rule(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise BadInput(f"a whole number from {least} to {most}, not {_shown(value)}")
+            raise BadInput(f"must be a whole number from {least} to {most}, not {_shown(value)}")
         return value
 
     return rule
@@ -255,17 +255,17 @@ def _whole(least: int, most: int) -> Rule:
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= TEXT_MAX or not value.strip():
-        raise BadInput(f"a text of 1 to {TEXT_MAX} characters, not {_shown(value)}")
+        raise BadInput(f"must be a text of 1 to {TEXT_MAX} characters, not {_shown(value)}")
     if any(unicodedata.category(character) in _UNSHOWN for character in value):
-        raise BadInput(f"a text without control or invisible characters, not {_shown(value)}")
+        raise BadInput(f"must be a text of characters that show, not {_shown(value)}")
     if value != value.strip():
-        raise BadInput(f"a text without spaces around it, not {_shown(value)}")
+        raise BadInput(f"must be a text without spaces around it, not {_shown(value)}")
     return value
 
 
 def _iata(value: object) -> str:
     if not isinstance(value, str) or not _IATA.fullmatch(value):
-        raise BadInput(f"an airport's three capital letters, not {_shown(value)}")
+        raise BadInput(f"must be an airport's three capital letters, not {_shown(value)}")
     return value
 
 
@@ -276,7 +276,7 @@ def _day(value: object) -> str:
             return value
     except ValueError:
         pass  # the refusal below says what is wanted
-    raise BadInput(f"a real day like 2027-01-09, not {_shown(value)}")
+    raise BadInput(f"must be a real day like 2027-01-09, not {_shown(value)}")
 
 
 def _moment(value: object) -> int:
@@ -289,7 +289,7 @@ def _moment(value: object) -> int:
         if ms >= 0:
             return ms
     raise BadInput(
-        f"a moment with an offset, like 2027-01-09T09:00:00Z, not {_shown(value)}"
+        f"must be a moment with an offset, like 2027-01-09T09:00:00Z, not {_shown(value)}"
     )
 
 
@@ -304,7 +304,7 @@ def _price(value: object) -> Decimal:
         text = str(value)
     price = Decimal(text) if text else Decimal(-1)
     if price < 0 or price.adjusted() >= PRICE_DIGITS_MAX:
-        raise BadInput(f"a price like 100 or \"99.50\", not {_shown(value)}")
+        raise BadInput(f"must be a price like 100 or \"99.50\", not {_shown(value)}")
     return price
 
 
@@ -323,7 +323,7 @@ def _currency(value: object) -> str:
     hint = ""
     if isinstance(value, str) and value.upper() in currencies():
         hint = f"; did you mean {value.upper()}?"
-    raise BadInput(f"a currency of ISO 4217, not {_shown(value)}{hint}")
+    raise BadInput(f"must be a currency of ISO 4217, not {_shown(value)}{hint}")
 
 
 @cache

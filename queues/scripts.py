@@ -28,7 +28,7 @@ class Script:
     def __init__(self, client: redis.Redis, name: str) -> None:
         self._script = client.register_script(_text(name))
 
-    def __call__(self, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+    def __call__(self, keys: Sequence[str | bytes], args: Sequence[Argument]) -> Any:
         """Raises EngineAway when the answer is not known."""
         with valkey_errors():
             return self._script(keys=list(keys), args=list(args))

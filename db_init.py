@@ -1,0 +1,220 @@
+"""Seeds Berth: the indexes of MongoDB, and the packages of a campaign. Safe to run at any time.
+
+    python db_init.py                     indexes; the default campaign where no package is yet
+    python db_init.py --packages FILE     indexes; the packages of FILE added or changed
+    python db_init.py --reset [...]       everything of Berth erased first, in both engines
+
+Exits with 0 when all is done, 1 with the reason when it is not, 2 for an unknown argument.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import redis
+from pymongo.errors import PyMongoError
+
+import bootstrap
+import settings
+from booking import campaign, campaigns
+from booking.model import Package
+from booking.seeding import Seeded, Seeding, wait_for_primary
+from booking.store import BookingStore
+from engine_errors import valkey_errors
+from errors import BadInput, BerthError, EngineAway, EngineUnfit
+from queues.clearing import Clearing, RoadBusy
+from queues.keys import BOOKING
+
+WAIT_S = 30.0
+FILE_MAX_BYTES = 16 * 1_048_576
+_POLL_S = 0.1
+_IDS_SHOWN = 12
+_LONG_WORK_KEYS = 20_000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="db_init.py",
+        description="Creates the indexes of MongoDB and seeds the packages of a campaign. "
+        "Running it again changes nothing that is there already.",
+    )
+    parser.add_argument(
+        "--packages", metavar="FILE", type=Path,
+        help="campaign file (JSON): its packages are added, or changed where they exist",
+    )
+    parser.add_argument(
+        "--reset", action="store_true",
+        help="first erase all orders, packages and queues; refuses while a consumer runs",
+    )
+    chosen = parser.parse_args(arguments)
+    try:
+        # The file first: a bad one is refused before any engine is touched.
+        packages = None if chosen.packages is None else _read(chosen.packages)
+        with _engines(settings.load()) as found:
+            _run(found, packages, reset=chosen.reset)
+    except BerthError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted. Run it again to finish.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _say(what: str) -> None:
+    print(what, flush=True)
+
+
+def _read(path: Path) -> list[Package]:
+    """The packages of a file. Raises BadInput that names file, line and field."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}. Nothing was changed.") from None
+    if len(raw) > FILE_MAX_BYTES:
+        raise BadInput(f"{path} is larger than {FILE_MAX_BYTES:,} bytes. Nothing was changed.")
+    try:
+        return campaign.parse_bytes(raw)
+    except campaign.CampaignRefused as error:
+        lines = "\n".join(f"  {line}" for line in error.lines())
+        raise BadInput(f"{path} is refused, and nothing was changed:\n{lines}") from None
+
+
+@contextmanager
+def _engines(found: settings.Settings) -> Iterator[settings.Settings]:
+    """The settings; where no engines run, with the embedded ones started for this run.
+
+    A reset needs the consumers ended, and the starter ends the engines together with them.
+    """
+    if found.redis_url or found.mongo_url:
+        yield found
+        return
+    from embedded import engines
+
+    _say(f"No engines are running; starting those of {found.data_dir} for this run.")
+    with engines(Path(found.data_dir), maxmemory_mb=found.valkey_maxmemory_mb) as running:
+        yield msgspec.structs.replace(
+            found, redis_url=running.redis_url, mongo_url=running.mongo_url
+        )
+
+
+def _run(found: settings.Settings, packages: list[Package] | None, *, reset: bool) -> None:
+    try:
+        with bootstrap.connect_mongo(found) as client:
+            wait_for_primary(client, within_s=WAIT_S, say=_say)
+            database = bootstrap.database(found, client)
+            store, seeding = BookingStore(database), Seeding(database)
+            if not reset:
+                _seed(store, seeding, packages)
+                return
+            with bootstrap.connect_valkey(found) as valkey:
+                _wait_for_valkey(valkey)
+                _reset(valkey, store, seeding, packages)
+    except (PyMongoError, redis.RedisError) as error:
+        # What no time mends: a wrong password, an index that cannot stand over what is there.
+        raise EngineUnfit(f"{type(error).__name__}: {error}") from error
+
+
+def _seed(store: BookingStore, seeding: Seeding, packages: list[Package] | None) -> None:
+    store.ensure_indexes()
+    if packages is not None:
+        _tell(seeding.put(packages))
+        return
+    there = seeding.count()
+    if not there:
+        default = _read(campaigns.DEFAULT)
+        if seeding.fill(default):
+            _say(f"The default campaign is seeded: {len(default)} packages.")
+            return
+        there = seeding.count()  # another run was first
+    _say(f"{there} packages are there already and stay as they are; --packages changes them.")
+
+
+def _tell(seeded: Seeded) -> None:
+    _say(
+        f"{_ids(seeded.added)} added, {_ids(seeded.changed)} changed, {_ids(seeded.same)} as they "
+        f"were; {seeded.others} other packages stay."
+    )
+    if seeded.paused:
+        _say(f"The sale of {_ids(seeded.paused)} is paused and stays so.")
+
+
+def _ids(ids: list[int]) -> str:
+    """How many, and which where they are few."""
+    if not ids:
+        return "0"
+    shown = ", ".join(str(i) for i in ids[:_IDS_SHOWN])
+    return f"{len(ids)} ({shown}{', ...' if len(ids) > _IDS_SHOWN else ''})"
+
+
+def _wait_for_valkey(valkey: redis.Redis) -> None:
+    """It may still be reading its file. Raises EngineAway after WAIT_S."""
+    deadline = time.monotonic() + WAIT_S
+    told = False
+    while True:
+        try:
+            with valkey_errors():
+                valkey.ping()
+            return
+        except EngineAway:
+            if time.monotonic() > deadline:
+                raise
+        if not told:
+            _say(f"Waiting for Valkey, up to {WAIT_S:.0f} s.")
+            told = True
+        time.sleep(_POLL_S)
+
+
+def _reset(
+    valkey: redis.Redis, store: BookingStore, seeding: Seeding, packages: list[Package] | None
+) -> None:
+    """Erase and seed again, while nobody works. Killed anywhere, it can be run again.
+
+    Valkey goes first: orders that are left without jobs move no more, and none is let in. The
+    packages go last: a run without --reset seeds the default only where none is left.
+    """
+    try:
+        with Clearing(valkey, BOOKING, who=f"db_init-{os.getpid()}") as clearing:
+            with _progress(valkey) as progress:
+                erased = clearing.sweep(progress)
+            seeding.drop_orders()
+            clearing.renew()
+            seeding.delete_packages()
+            clearing.renew()
+            _say(f"Erased: {erased} keys in Valkey, all orders and packages in MongoDB.")
+            _seed(store, seeding, packages)
+    except RoadBusy as busy:
+        raise EngineUnfit(
+            f"Not reset: {', '.join(busy.holders)} is at work here. Stop the consumers first (end "
+            "`python app_queue.py`, or `docker compose stop booking reservation`), then run this "
+            "again. A consumer that was killed lets go by itself within seconds."
+        ) from None
+
+
+@contextmanager
+def _progress(valkey: redis.Redis) -> Iterator[Callable[[int], object]]:
+    """A bar on a terminal, when there is much to erase."""
+    if not sys.stderr.isatty() or valkey.dbsize() < _LONG_WORK_KEYS:
+        yield lambda erased: None
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    with tqdm(desc="erasing", unit=" keys", unit_scale=True) as bar:
+        yield bar.update
+
+
+if __name__ == "__main__":
+    exit_code = main()
+    sys.stdout.flush()
+    # All is written and closed. An ordinary exit would wait half a second, at every start of the
+    # system, for a thread of the MongoDB client that naps.
+    os._exit(exit_code)
