@@ -17,6 +17,7 @@ _VALKEY_AWAY = (
     valkey.BusyLoadingError,
     valkey.ReadOnlyError,
     valkey.TryAgainError,
+    valkey.ClusterDownError,
 )
 _MONGO_AWAY = (
     mongo.ConnectionFailure,
@@ -29,6 +30,11 @@ _MONGO_AWAY = (
 _MONGO_AWAY_CODES = frozenset({6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 
 
+# The same for answers that redis-py has no class for: a disk that is full, too few replicas, a
+# script that runs for too long, a wait that was ended because the server changed its role.
+_VALKEY_AWAY_CODES = ("MISCONF ", "NOREPLICAS ", "BUSY ", "UNBLOCKED ")
+
+
 @contextmanager
 def valkey_errors() -> Iterator[None]:
     """Raise EngineAway for what time can mend; let a programming error through."""
@@ -36,6 +42,10 @@ def valkey_errors() -> Iterator[None]:
         yield
     except _VALKEY_AWAY as error:
         raise EngineAway(f"Valkey: {error}") from error
+    except valkey.ResponseError as error:
+        if str(error).startswith(_VALKEY_AWAY_CODES):
+            raise EngineAway(f"Valkey: {error}") from error
+        raise
 
 
 @contextmanager

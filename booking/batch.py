@@ -12,6 +12,7 @@ from booking.commands import (
     Compensate,
     PlaceOrder,
     ReservationConfirmed,
+    ReservationFailed,
     ReservationJob,
     Reserve,
 )
@@ -39,22 +40,22 @@ class Decided(msgspec.Struct, frozen=True):
 class Named(msgspec.Struct, frozen=True):
     """What a batch names, so that all of it is read in one query each."""
 
-    order_ids: list[str]
+    order_ids: set[str]
     package_ids: set[int]
     customers: set[tuple[int, str]]
 
 
 def named(commands: Iterable[Command]) -> Named:
     """The orders, packages and customers that deciding will look at."""
-    order_ids: dict[str, None] = {}
+    order_ids: set[str] = set()
     package_ids: set[int] = set()
     customers: set[tuple[int, str]] = set()
     for command in commands:
-        order_ids[command.order_id] = None
+        order_ids.add(command.order_id)
         if type(command) is PlaceOrder:
             package_ids.add(command.package_id)
             customers.add((command.package_id, command.email.casefold()))
-    return Named(list(order_ids), package_ids, customers)
+    return Named(order_ids, package_ids, customers)
 
 
 def decide_batch(
@@ -71,7 +72,9 @@ def decide_batch(
     for command in commands:
         outcome = decide(ledger, command, now_ms, hold_ms=hold_ms)
         if outcome.order is None:
-            if isinstance(command, ReservationConfirmed):
+            if isinstance(command, ReservationConfirmed) or (
+                isinstance(command, ReservationFailed) and command.may_exist
+            ):
                 # A reservation for an order that nobody knows, as after a restore of an old
                 # backup: there is no order to owe it, so it is undone at once.
                 orphans.append(Compensate(order_id=command.order_id, parts=COMPENSATION_ORDER))

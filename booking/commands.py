@@ -19,7 +19,7 @@ class _Job(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=True
     v: int = VERSION
 
 
-class PlaceOrder(_Job, tag="place_order"):
+class PlaceOrder(_Job, frozen=True, tag="place_order"):
     """A customer's order, as the door accepted it."""
 
     package_id: int
@@ -27,31 +27,31 @@ class PlaceOrder(_Job, tag="place_order"):
     accepted_ms: int
 
 
-class CancelOrder(_Job, tag="cancel_order"):
+class CancelOrder(_Job, frozen=True, tag="cancel_order"):
     """The customer wants the order undone."""
 
 
-class ExpireHold(_Job, tag="expire_hold"):
+class ExpireHold(_Job, frozen=True, tag="expire_hold"):
     """A hold was seen past its end at `at_ms`."""
 
     at_ms: int
 
 
-class ReservationConfirmed(_Job, tag="reservation_confirmed"):
+class ReservationConfirmed(_Job, frozen=True, tag="reservation_confirmed"):
     """Flight and room are booked."""
 
     flight_ticket_number: str
     hotel_reservation_number: str
 
 
-class ReservationFailed(_Job, tag="reservation_failed"):
+class ReservationFailed(_Job, frozen=True, tag="reservation_failed"):
     """The reservation came to nothing. `may_exist` is what the supplier may still hold."""
 
     reason: Reason
     may_exist: tuple[Part, ...] = ()
 
 
-class ReservationCompensated(_Job, tag="reservation_compensated"):
+class ReservationCompensated(_Job, frozen=True, tag="reservation_compensated"):
     """What was owed is cancelled at the supplier; tombstones stand there."""
 
 
@@ -65,14 +65,14 @@ Command = (
 )
 
 
-class Reserve(_Job, tag="reserve"):
+class Reserve(_Job, frozen=True, tag="reserve"):
     """Ask the supplier for flight and room."""
 
     flight: str
     stay: str
 
 
-class Compensate(_Job, tag="compensate"):
+class Compensate(_Job, frozen=True, tag="compensate"):
     """Cancel at the supplier, in this order."""
 
     parts: tuple[Part, ...]
@@ -85,9 +85,12 @@ class _Header(msgspec.Struct):
     v: int = 0
 
 
+# What a decoder raises for bytes that are no job: bad JSON, bad UTF-8, endless nesting.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _encoder = msgspec.json.Encoder()
-_command_decoder = msgspec.json.Decoder(Command)
-_reservation_decoder = msgspec.json.Decoder(ReservationJob)
+_command_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+_reservation_decoder: msgspec.json.Decoder[ReservationJob] = msgspec.json.Decoder(ReservationJob)
 _header_decoder = msgspec.json.Decoder(_Header)
 
 
@@ -100,7 +103,7 @@ def decode_command(raw: bytes) -> Command:
     """Raises NewerJob (stop, do not touch it) or BrokenJob (no retry can mend it)."""
     try:
         job = _command_decoder.decode(raw)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise _unreadable(raw, error) from error
     if job.v > VERSION:
         raise _newer(job.v)
@@ -111,7 +114,7 @@ def decode_reservation_job(raw: bytes) -> ReservationJob:
     """Raises NewerJob or BrokenJob."""
     try:
         job = _reservation_decoder.decode(raw)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise _unreadable(raw, error) from error
     if job.v > VERSION:
         raise _newer(job.v)
@@ -122,16 +125,16 @@ def _newer(version: int) -> NewerJob:
     return NewerJob(f"a job of version {version}; this consumer knows versions up to {VERSION}")
 
 
-def _unreadable(raw: bytes, error: msgspec.MsgspecError) -> NewerJob | BrokenJob:
+def _unreadable(raw: bytes, error: Exception) -> NewerJob | BrokenJob:
     """A later version may well fail to decode: its number is looked at before its shape."""
     try:
         version = _header_decoder.decode(raw).v
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         return BrokenJob(f"not a job: {error}")
     return _newer(version) if version > VERSION else BrokenJob(str(error))
 
 
-class _OpenPlaceOrder(_Job, tag="place_order"):
+class _OpenPlaceOrder(_Job, frozen=True, tag="place_order"):
     package_id: int
     email: str
 

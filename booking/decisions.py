@@ -165,7 +165,7 @@ def _confirm(order: Order, command: ReservationConfirmed, now_ms: int) -> Outcom
 
 
 def _end(
-    order: Order, state: State, reason: Reason, owed: tuple[Part, ...], now_ms: int
+    order: Order, state: State, reason: Reason, may_exist: tuple[Part, ...], now_ms: int
 ) -> Outcome:
     """End a live order: unit and slot go back in the same write that ends it, so exactly once."""
     ended = _moved(order, state, reason, now_ms)
@@ -176,7 +176,7 @@ def _end(
             unit=None,
             slot=None,
             hold_expires_ms=None,
-            owed=tuple(part for part in COMPENSATION_ORDER if part in owed),
+            owed=_owing(may_exist),
         ),
     )
 
@@ -189,8 +189,15 @@ def _late(order: Order, may_exist: tuple[Part, ...]) -> Outcome:
     """
     if order.state in LIVE or not may_exist or order.owed or order.compensated:
         return Outcome(Verdict.ALREADY_APPLIED, order)
-    owed = tuple(part for part in COMPENSATION_ORDER if part in may_exist)
-    return Outcome(Verdict.APPLIED, msgspec.structs.replace(order, owed=owed))
+    return Outcome(Verdict.APPLIED, msgspec.structs.replace(order, owed=_owing(may_exist)))
+
+
+def _owing(may_exist: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Both parts, as soon as one may exist. Whoever reports it knows only of its own tries: the
+    same job may have gone on elsewhere, in a worker that slept or from a duplicate, and book the
+    other part after it. A tombstone for what was never there costs nothing.
+    """
+    return COMPENSATION_ORDER if may_exist else ()
 
 
 def _moved(order: Order, state: State, reason: Reason | None, now_ms: int) -> Order:

@@ -18,6 +18,7 @@ from bson.datetime_ms import DatetimeMS
 
 from booking.model import (
     LIMIT_MAX,
+    MOMENT_END_MS,
     PACKAGE_ID_MAX,
     PRICE_DIGITS_MAX,
     QUOTA_MAX,
@@ -275,8 +276,13 @@ def _moment(document: Document, name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, DatetimeMS):
-        return int(value)
-    if isinstance(value, dt.datetime):
+        ms = int(value)
+    elif isinstance(value, dt.datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
-        return int(aware.timestamp() * 1_000)
-    raise BadInput("a date", field=name)
+        ms = round(aware.timestamp() * 1_000)
+    else:
+        raise BadInput("a date", field=name)
+    if not 0 <= ms < MOMENT_END_MS:
+        # MongoDB keeps dates that Python cannot write, and the door counts from 1970.
+        raise BadInput("a date from 1970 to 9999", field=name)
+    return ms

@@ -13,6 +13,7 @@ import redis.exceptions
 from ulid import ULID
 
 from booking import commands
+from booking.model import MOMENT_END_MS
 from errors import BerthError
 from queues.keys import BOOKING
 from queues.scripts import Script
@@ -61,7 +62,7 @@ class NotReady(Refusal):
 
 # The widest moments that the door's projection can hold: an open side of a sale window.
 OPEN_FROM_MS = 0
-OPEN_UNTIL_MS = 253_402_300_800_000  # the year 10000
+OPEN_UNTIL_MS = MOMENT_END_MS
 
 
 def door(starts_ms: int | None, ends_ms: int | None) -> str:

@@ -95,6 +95,7 @@ PACKAGE_ID_MAX = 2**53 - 1  # the largest whole number that every JSON reader ke
 QUOTA_MAX = 10_000_000
 LIMIT_MAX = 100
 PRICE_DIGITS_MAX = 12  # before the decimal point
+MOMENT_END_MS = 253_402_300_800_000  # the year 10000, which no calendar library writes any more
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from pymongo import ASCENDING, InsertOne, ReadPreference, UpdateMany, UpdateOne
+from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
@@ -42,18 +43,21 @@ class BookingStore:
     """The two collections of the booking road in one database."""
 
     def __init__(self, database: Database[documents.Document]) -> None:
-        options: CodecOptions[documents.Document] = CodecOptions(
-            datetime_conversion=DatetimeConversion.DATETIME_MS
-        )
-        durable = {
-            "codec_options": options,
-            "read_preference": ReadPreference.PRIMARY,
-            "read_concern": ReadConcern("majority"),
-            "write_concern": WriteConcern(w="majority", j=True, wtimeout=WRITE_TIMEOUT_MS),
-        }
-        self._orders = database.get_collection("orders", **durable)
-        self._packages = database.get_collection("packages", **durable)
+        self._orders = self._durable(database, "orders")
+        self._packages = self._durable(database, "packages")
         self._second = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    @staticmethod
+    def _durable(
+        database: Database[documents.Document], name: str
+    ) -> MongoCollection[documents.Document]:
+        return database.get_collection(
+            name,
+            codec_options=CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS),
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("majority"),
+            write_concern=WriteConcern(w="majority", j=True, wtimeout=WRITE_TIMEOUT_MS),
+        )
 
     def ensure_indexes(self) -> None:
         """Create what is missing; harmless when it is there."""
@@ -89,12 +93,12 @@ class BookingStore:
                 packages[package.facts.id] = package
         return packages
 
-    def read_orders(self, ids: Sequence[str]) -> list[Order]:
+    def read_orders(self, ids: Collection[str]) -> list[Order]:
         """Those of the orders named that exist."""
         if not ids:
             return []
         with mongo_errors():
-            return [documents.read_order(d) for d in self._orders.find({"_id": {"$in": ids}})]
+            return [documents.read_order(d) for d in self._orders.find({"_id": {"$in": list(ids)}})]
 
     def find_order(self, order_id: str) -> Order | None:
         """One order."""

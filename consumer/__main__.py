@@ -20,7 +20,8 @@ from typing import Protocol
 import msgspec
 
 import bootstrap
-from consumer.booking import BookingConsumer, Limits
+from consumer.batches import Limits
+from consumer.booking import BookingConsumer
 from consumer.reservation import ReservationConsumer, Saga
 from errors import BerthError, EngineAway, NewerJob
 from queues.fitness import check_valkey, memory_percent

@@ -1,8 +1,12 @@
 """The booking consumer: wait, take, read, decide, write, tell.
 
-One thread, one lease holder; whoever has no lease stands by. Each step is one batch, and each has
-one answer to a crash: until the batch is told, it comes back and is decided again from what the
-database says by then.
+One lease holder; whoever has no lease stands by. Each step is one batch, and each has one answer
+to a crash: until the batch is told, it comes back and is decided again from what the database
+says by then.
+
+Under load, the next batch is taken and decided while one is written. Batches are still written
+and told one after the other, in their order, and a batch whose write was not as decided takes the
+one behind it down with it: nothing of either is told.
 """
 
 from __future__ import annotations
@@ -11,47 +15,30 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import msgspec
 
 from booking import commands
-from booking.allotment import Allotment, Ledger
-from booking.batch import Decided, decide_batch, follow_ups, named, status
-from booking.commands import Command, ExpireHold, PlaceOrder
+from booking.batch import status
+from booking.commands import PlaceOrder
 from booking.dead_letters import DeadLetter, buried_order
 from booking.dead_letters import encode as encode_letter
-from booking.documents import slot_key
-from booking.model import Package
-from booking.projection import project
 from booking.store import BookingStore
-from errors import BrokenJob, EngineAway, LeaseLost, Surprise
+from consumer.batches import Batch, Limits, Memory
+from errors import BrokenJob, EngineAway, LeaseLost, NewerJob, Surprise
 from queues.reliable import BookingQueue, Lease, Taken, Told
 
 log = logging.getLogger(__name__)
 
 SURPRISES_BEFORE_SINGLES = 3
-SWEEP_MOST = 500
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 1.0
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The tunables of a booking consumer, by their names in settings.py."""
-
-    batch_max: int
-    beat_ms: int
-    lease_ms: int
-    sweep_every_ms: int
-    hold_s: int
-    owed_after_s: int
-    singles_after_deliveries: int
-    bury_after_deliveries: int
-    memory_max_percent: int
-
-
 class BookingConsumer:
-    """One consumer. `step()` does one batch, or waits a moment, and never raises for what time
-    mends; NewerJob and programming errors outside of a job end the process.
+    """One consumer. `step()` does what is there to do, or waits a moment, and never raises for
+    what time mends; NewerJob and programming errors outside of a job end the process.
     """
 
     def __init__(
@@ -69,71 +56,93 @@ class BookingConsumer:
         self._store = store
         self._limits = limits
         self._name = name
-        self._memory_percent = memory_percent
         self._stop = stop
-        self._monotonic = monotonic
+        self._memory = Memory(queue, store, limits, memory_percent=memory_percent,
+                              monotonic=monotonic)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._lease: Lease | None = None
-        self._waiting = 0
+        self._waiting = 1
+        self._in_hand = False
         self._surprises = 0
         self._excused = False
         self._pause_s = PAUSE_MIN_S
-        self._forget()
 
     # --- the step -----------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Wait for work if none is known, then take one batch all the way."""
+        """Wait for work if none is known, then take it all the way."""
         try:
-            if self._lease is None and not self._stand_by():
+            lease = self._lease or self._stand_by()
+            if lease is None:
                 return
-            if self._waiting == 0 and self._allotments is not None:
+            if self._waiting == 0:
                 self._queue.wait(self._limits.beat_ms / 1_000)
             if self._stop.is_set():
                 return
-            self._one_batch()
+            self._work(lease)
             self._surprises, self._excused, self._pause_s = 0, False, PAUSE_MIN_S
+        except NewerJob:
+            # However often consumers of this version stop at it, that says nothing against it:
+            # the one that knows it must not find it delivered too often, and bury it.
+            self._excused = True
+            raise
         except LeaseLost as lost:
             log.warning("%s; standing by", lost)
             self._lease = None
-            self._forget()
+            self._start_over()
         except Surprise as surprise:
             log.warning("somebody else wrote: %s", surprise)
             self._surprises += 1
-            self._forget()
+            self._start_over()
             self._pause()
         except EngineAway as away:
             # What was written is not known: nothing in memory can be trusted, and the redelivery
             # that follows says nothing against the jobs.
             log.warning("%s; trying again", away)
             self._excused = True
-            self._forget()
+            self._start_over()
+            self._pause()
+        except Exception as error:
+            if not self._in_hand:
+                raise
+            # A fault of ours that some job brings out. Job by job the others are applied; alone
+            # it is tried again, each delivery counted, until it is buried.
+            log.exception("a batch cannot be applied: %s", type(error).__name__)
+            self._surprises = SURPRISES_BEFORE_SINGLES
+            self._start_over()
             self._pause()
 
     def leave(self) -> None:
         """Give the lease back, so that a standby takes over at once."""
+        self._writer.shutdown(wait=True)
         if self._lease is not None:
             try:
-                self._queue.release(self._lease)
+                self._queue.release(self._lease, excused=self._excused)
             except EngineAway:
                 log.warning("the lease could not be given back; it runs out by itself")
             self._lease = None
 
-    def _stand_by(self) -> bool:
+    def _stand_by(self) -> Lease | None:
         self._lease = self._queue.acquire(self._name)
         if self._lease is None:
             self._stop.wait(self._limits.lease_ms / 8_000)
-            return False
+            return None
         log.info("holding the lease %s", self._lease.token)
-        return True
+        return self._lease
+
+    def _start_over(self) -> None:
+        self._memory.forget()
+        self._waiting = 1  # whatever is in flight comes back without a bell
 
     def _pause(self) -> None:
-        self._waiting = 1  # whatever is in flight comes back without a bell
         self._stop.wait(self._pause_s)
         self._pause_s = min(PAUSE_MAX_S, self._pause_s * 2)
 
-    def _one_batch(self) -> None:
-        lease = self._lease
-        assert lease is not None
+    # --- batches ------------------------------------------------------------------------------
+
+    def _work(self, lease: Lease) -> None:
+        """One batch, and while more wait, the next behind each that is being written."""
+        self._in_hand = False
         taken = self._queue.take(
             lease,
             most=self._limits.batch_max,
@@ -142,133 +151,64 @@ class BookingConsumer:
             singles_now=self._surprises >= SURPRISES_BEFORE_SINGLES,
         )
         self._excused = False
+        self._in_hand = bool(taken.jobs)
+        batch = self._decide_or_bury(lease, taken)
+        while batch is not None:
+            if not self._more_behind(batch.taken):
+                self._store.write(batch.decided.changed)
+                self._tell(lease, batch)
+                return
+            batch = self._write_and_look_ahead(lease, batch)
+
+    def _more_behind(self, taken: Taken) -> bool:
+        """A full batch that was not delivered before, and a backlog: looking ahead pays."""
+        return (
+            taken.deliveries == 1
+            and len(taken.jobs) >= self._limits.batch_max
+            and taken.pushed - taken.applied > len(taken.jobs)
+            and not self._stop.is_set()
+        )
+
+    def _write_and_look_ahead(self, lease: Lease, batch: Batch) -> Batch | None:
+        """Write and tell `batch`; returns the batch behind it, decided, or None.
+
+        Whatever fails leaves in flight what was not told: it comes back, both batches as one.
+        """
+        written = self._writer.submit(self._store.write, batch.decided.changed)
+        try:
+            behind = self._queue.take_behind(
+                lease, batch.taken.number, most=self._limits.batch_max
+            )
+            following = self._decide(behind, before=batch)
+        finally:
+            # Whatever happens here, no write of ours may still be under way afterwards.
+            wait([written])
+        written.result()
+        self._tell(lease, batch)
+        if following is None and behind.jobs:
+            following = self._decide(behind)
+        return following
+
+    def _decide_or_bury(self, lease: Lease, taken: Taken) -> Batch | None:
+        """The batch, decided; None when its only job was buried instead."""
         alone = len(taken.jobs) == 1
         if alone and taken.deliveries > self._limits.bury_after_deliveries:
             self._bury(lease, taken, "it stopped the consumer each time it was taken")
-            return
+            return None
         try:
-            batch = [commands.decode_command(raw) for raw in taken.jobs]
+            return self._decide(taken)
         except BrokenJob as broken:
             if not alone:
-                raise self._go_job_by_job(str(broken)) from broken
+                raise
             self._bury(lease, taken, str(broken))
-            return
-        try:
-            ledger = self._read(batch)
-            decided = decide_batch(ledger, batch, taken.now_ms, hold_ms=self._limits.hold_s * 1_000)
-            self._store.write(decided.changed)
-        except (LeaseLost, Surprise, EngineAway):
-            raise
-        except Exception as error:
-            # A fault of ours that this job brings out. Alone it is tried again, each delivery
-            # counted, until it is buried; among others it is first set apart.
-            log.exception("batch %d cannot be decided", taken.number)
-            raise self._go_job_by_job(type(error).__name__) from error
-        self._tell(lease, taken, ledger, decided)
+            return None
 
-    def _go_job_by_job(self, why: str) -> Surprise:
-        self._surprises = SURPRISES_BEFORE_SINGLES
-        return Surprise(f"a job is set apart: {why}")
+    def _decide(self, taken: Taken, before: Batch | None = None) -> Batch | None:
+        batch = [commands.decode_command(raw) for raw in taken.jobs]
+        return self._memory.decide(taken, batch, before)
 
-    # --- read ---------------------------------------------------------------------------------
-
-    def _read(self, batch: list[Command]) -> Ledger:
-        """All that the batch names; all packages once a beat, so that changes show by themselves.
-        """
-        names = named(batch)
-        if self._allotments is None:
-            self._load_memory()
-        assert self._allotments is not None
-        ledger = Ledger(self._allotments)
-        now_s = self._monotonic()
-        self._whole_shelf = now_s - self._shelf_read_s >= self._limits.beat_ms / 1_000
-        if self._whole_shelf:
-            ledger.packages = self._store.read_packages()
-            self._shelf_read_s = now_s
-        elif names.package_ids:
-            ledger.packages = self._store.read_packages(names.package_ids)
-        for package_id in ledger.packages:
-            if package_id not in self._allotments:
-                self._allotments[package_id] = Allotment(self._store.live_units(package_id))
-        ledger.load(self._store.read_orders(names.order_ids))
-        self._read_slots(ledger, names.customers)
-        return ledger
-
-    def _read_slots(self, ledger: Ledger, customers: set[tuple[int, str]]) -> None:
-        wanted = {
-            slot_key(package_id, email, n): (package_id, email, n)
-            for package_id, email in customers
-            for n in range(1, _limit(ledger.packages.get(package_id)) + 1)
-        }
-        for key in self._store.taken_slots(list(wanted)):
-            package_id, email, n = wanted[key]
-            ledger.slots.setdefault((package_id, email), set()).add(n)
-
-    def _load_memory(self) -> None:
-        self._projected = self._queue.known_packages()
-        self._allotments = {
-            package_id: Allotment(units) for package_id, units in self._store.all_live_units()
-        }
-        self._shelf_read_s = float("-inf")
-
-    def _forget(self) -> None:
-        """Drop what is believed of the database; the next batch loads it again."""
-        self._allotments: dict[int, Allotment] | None = None
-        self._projected: dict[str, tuple[str, str]] = {}
-        self._shelf_read_s = float("-inf")
-        self._whole_shelf = False
-        self._swept_s = float("-inf")
-        self._swept_pushed = 0
-
-    # --- tell ---------------------------------------------------------------------------------
-
-    def _tell(self, lease: Lease, taken: Taken, ledger: Ledger, decided: Decided) -> None:
-        told = Told(
-            statuses=[msgspec.structs.astuple(line) for line in decided.statuses],
-            reservations=[commands.encode(job).decode() for job in decided.reservations],
-        )
-        if self._whole_shelf and self._memory_percent() >= self._limits.memory_max_percent:
-            told.pressure = "memory"
-        self._project(ledger, told)
-        self._sweep(taken, told)
-        self._waiting = self._queue.tell(lease, taken.number, told)
-        # Only what was told is known to be there; a refused tell has dropped the memory by now.
-        for package_id, view, door in told.packages:
-            self._projected[package_id] = (view, door)
-        for package_id in told.gone:
-            del self._projected[package_id]
-
-    def _project(self, ledger: Ledger, told: Told) -> None:
-        assert self._allotments is not None
-        for package_id, package in ledger.packages.items():
-            line = project(package, self._allotments[package_id].remaining(package.quota))
-            if self._projected.get(line[0]) != line[1:]:
-                told.packages.append(line)
-        if self._whole_shelf:
-            told.gone = [known for known in self._projected if int(known) not in ledger.packages]
-
-    def _sweep(self, taken: Taken, told: Told) -> None:
-        """Find holds past their end and cancellations that are owed for long.
-
-        The commands of one sweep are awaited before the next, so that a long backlog does not
-        fill with the same expiries again and again.
-        """
-        now_s = self._monotonic()
-        due = now_s - self._swept_s >= self._limits.sweep_every_ms / 1_000
-        if not due or taken.applied < self._swept_pushed:
-            return
-        self._swept_s = now_s
-        told.commands = [
-            commands.encode(ExpireHold(order_id=order_id, at_ms=taken.now_ms)).decode()
-            for order_id in self._store.expired_holds(taken.now_ms, SWEEP_MOST)
-        ]
-        owed_since_ms = taken.now_ms - self._limits.owed_after_s * 1_000
-        overdue = self._store.owed_before(owed_since_ms, SWEEP_MOST)
-        told.reservations += [
-            commands.encode(job).decode() for job in follow_ups(overdue, set())
-        ]
-        if told.commands:
-            self._swept_pushed = taken.pushed + len(told.commands)
+    def _tell(self, lease: Lease, batch: Batch) -> None:
+        self._waiting = self._queue.tell(lease, batch.taken, batch.told)
 
     # --- bury ---------------------------------------------------------------------------------
 
@@ -293,10 +233,4 @@ class BookingConsumer:
                 self._store.write([(None, order)])
             told.statuses = [msgspec.structs.astuple(status(order))]
         log.error("buried a job after %d deliveries: %s", taken.deliveries, why)
-        self._waiting = self._queue.tell(lease, taken.number, told)
-
-
-def _limit(package: Package | None) -> int:
-    return (package.limit_per_customer or 0) if package else 0
-
-
+        self._waiting = self._queue.tell(lease, taken, told)

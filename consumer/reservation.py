@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -116,7 +117,7 @@ class ReservationConsumer:
         self._beat_s = heartbeat_ms / 1_000 / BEATS_PER_HEARTBEAT
         self._stop = stop
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="saga")
-        self._busy: set[Future[None]] = set()
+        self._busy: dict[Future[None], bytes] = {}
         self._slot_free = threading.Event()
         self._newer: NewerJob | None = None
 
@@ -126,14 +127,17 @@ class ReservationConsumer:
             raise self._newer
         try:
             self._slot_free.clear()
-            self._busy = {future for future in self._busy if not future.done()}
-            returned, jobs = self._work.beat(self._threads - len(self._busy))
+            self._forget_finished()
+            known = Counter(self._busy.values())
+            returned, jobs = self._work.beat(self._threads)
             if returned:
                 log.warning("brought back %d jobs of workers that died", returned)
-            for job in jobs:
+            # What is in flight here and in no thread was taken now, or by a beat whose answer
+            # was lost. A job that is reported just now may come once more: it reports nothing.
+            for job in (Counter(jobs) - known).elements():
                 future = self._pool.submit(self._finish, job)
                 future.add_done_callback(lambda _: self._slot_free.set())
-                self._busy.add(future)
+                self._busy[future] = job
             if len(self._busy) < self._threads:
                 self._work.wait(self._beat_s)
             else:
@@ -151,6 +155,11 @@ class ReservationConsumer:
             log.warning("jobs could not be returned; another worker brings them back")
         else:
             log.info("left; %d jobs went back", returned)
+
+    def _forget_finished(self) -> None:
+        for future in [future for future in self._busy if future.done()]:
+            del self._busy[future]
+            future.result()  # what a thread could not handle ends the process: its jobs go back
 
     def _finish(self, raw: bytes) -> None:
         """One job until its report is out. It is in our inflight list all the while."""

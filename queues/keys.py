@@ -13,12 +13,13 @@ class QueueKeys:
     """Keys of one reliable list.
 
     jobs        list    waiting jobs, pushed left, taken right
-    inflight    list    the batch that the lease holder works on, oldest first
+    inflight    list    the one or two batches that the lease holder works on, oldest first
     bell        list    holds at most one token while there may be work; waiting pops the token,
                         never a job
     lease       string  `<consumer>:<epoch>`, expires
     epoch       int     counts acquisitions of the lease
-    batch       hash    number, deliveries, singles, bytes of the batch in flight
+    batch       hash    number of the latest take, oldest batch in flight, its deliveries, and
+                        singles: how many jobs are still to be taken alone
     counters    hash    pushed, applied, bytes: the backlog in jobs and bytes
     dead        list    dead letters, JSON
     """

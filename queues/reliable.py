@@ -15,7 +15,7 @@ import redis
 from engine_errors import valkey_errors
 from errors import LeaseLost
 from queues.keys import BookingKeys, QueueKeys
-from queues.scripts import Script
+from queues.scripts import Argument, Script
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -73,9 +73,11 @@ class ReliableQueue:
         )
         return Lease(token.decode()) if got else None
 
-    def release(self, lease: Lease) -> None:
-        """Give the lease back if it is still ours."""
-        self._release([self._keys.lease], [lease.token])
+    def release(self, lease: Lease, *, excused: bool = False) -> None:
+        """Give the lease back if it is still ours. `excused`: the batch in flight, if there is
+        one, was left for what is no fault of its jobs.
+        """
+        self._release([self._keys.lease, self._keys.batch], [lease.token, "1" if excused else "0"])
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the bell. It holds no job, so nothing is lost when its token is."""
@@ -91,16 +93,25 @@ class ReliableQueue:
         excused: bool = False,
         singles_now: bool = False,
     ) -> Taken:
-        """The batch in flight if there is one, else a new one. Raises LeaseLost."""
+        """Whatever is in flight if anything is, else a new batch. Raises LeaseLost."""
+        return self._taken([
+            lease.token, self._lease_ms, most, singles_after,
+            "1" if excused else "0", "1" if singles_now else "0", "0",
+        ])
+
+    def take_behind(self, lease: Lease, under_way: int, *, most: int) -> Taken:
+        """A new batch behind the one under way. Raises LeaseLost."""
+        return self._taken([lease.token, self._lease_ms, most, 0, "0", "0", under_way])
+
+    def _taken(self, args: list[Argument]) -> Taken:
         keys = self._keys
         answer = self._take(
-            [keys.lease, keys.jobs, keys.inflight, keys.batch, keys.counters],
-            [lease.token, self._lease_ms, most, singles_after,
-             "1" if excused else "0", "1" if singles_now else "0"],
+            [keys.lease, keys.jobs, keys.inflight, keys.batch, keys.counters], args
         )
         if answer[0] != b"ok":
-            raise LeaseLost("take: the lease is not ours any more")
-        return Taken(*answer[1:6], jobs=answer[6:])
+            raise LeaseLost(f"take: {answer[0].decode()}")
+        number, deliveries, now_ms, pushed, applied, *jobs = answer[1:]
+        return Taken(number, deliveries, now_ms, pushed, applied, jobs)
 
     def push(self, jobs: Sequence[bytes], *, most_waiting: int = 0) -> bool:
         """Push jobs, oldest first. False when more than `most_waiting` (0: any) wait already."""
@@ -123,15 +134,15 @@ class BookingQueue(ReliableQueue):
         self._status_ttl_ms = status_ttl_s * 1_000
         self._tell = Script(client, "tell")
 
-    def tell(self, lease: Lease, number: int, told: Told) -> int:
+    def tell(self, lease: Lease, taken: Taken, told: Told) -> int:
         """Tell the batch and forget it; returns how many jobs wait. Raises LeaseLost."""
         keys = self._booking
         answer = self._tell(
             [keys.lease, keys.batch, keys.inflight, keys.counters, keys.jobs, keys.bell,
              keys.reservations.waiting, keys.reservations.bell, keys.packages, keys.doors,
              keys.dead, keys.pressure],
-            [lease.token, number, self._lease_ms, keys.status_prefix, self._status_ttl_ms,
-             msgspec.msgpack.encode(told)],
+            [lease.token, taken.number, self._lease_ms, keys.status_prefix, self._status_ttl_ms,
+             len(taken.jobs), sum(map(len, taken.jobs)), msgspec.msgpack.encode(told)],
         )
         if answer[0] != b"told":
             raise LeaseLost("tell: lease or batch number are not ours any more")
@@ -148,3 +159,8 @@ class BookingQueue(ReliableQueue):
             key.decode(): (value.decode(), doors.get(key, b"").decode())
             for key, value in packages.items()
         }
+
+    def reservations_waiting(self) -> int:
+        """How many reservation jobs no worker has taken yet."""
+        with valkey_errors():
+            return int(self._client.llen(self._booking.reservations.waiting))

@@ -36,7 +36,10 @@ class SharedWork:
             return self._client.brpop([self._work.bell], timeout=timeout_s) is not None
 
     def beat(self, most: int) -> tuple[int, list[bytes]]:
-        """Renew the heartbeat; returns how many jobs of dead workers went back, and new jobs."""
+        """Renew the heartbeat and take jobs until `most` are in flight. Repeating it is harmless.
+
+        Returns how many jobs of dead workers went back, and all that is in flight, oldest first.
+        """
         work = self._work
         answer = self._take(
             [work.waiting, work.bell, work.workers, work.inflight(self._worker)],

@@ -1,22 +1,22 @@
 #!lua flags=allow-oom
 -- Tell the outcome of a batch and forget it. It runs only for the holder of the lease and the
--- number of the latest take: a delayed or repeated call does nothing. A crash before this line
+-- oldest batch in flight: a delayed or repeated call does nothing. A crash before this line
 -- brings the batch back; a crash after it finds nothing left to do.
 --
 -- KEYS  1 lease  2 batch  3 inflight  4 counters  5 jobs  6 bell  7 reservations
 --       8 bell of the reservations  9 packages  10 doors  11 dead letters  12 pressure
 -- ARGV  1 token  2 number  3 lease in ms  4 prefix of the status keys (same hash tag)
---       5 ttl of a final status in ms  6 msgpack of
+--       5 ttl of a final status in ms  6 jobs in the batch  7 their bytes  8 msgpack of
 --         {statuses: [[order, state, reason, final]], reservations: [job], commands: [job],
 --          packages: [[id, json, door]], gone: [id], dead: [letter], pressure: text or "",
 --          pressure_ms: how long it holds}
 -- Returns {"told", waiting jobs} or {"stale"}
 if redis.call('GET', KEYS[1]) ~= ARGV[1]
-    or redis.call('HGET', KEYS[2], 'number') ~= ARGV[2] then
+    or redis.call('HGET', KEYS[2], 'oldest') ~= ARGV[2] then
     return {'stale'}
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-local told = cmsgpack.unpack(ARGV[6])
+local told = cmsgpack.unpack(ARGV[8])
 for _, status in ipairs(told.statuses) do
     local key = ARGV[4] .. status[1]
     if redis.call('EXISTS', key) == 1 then
@@ -50,10 +50,10 @@ end
 if told.pressure ~= '' then
     redis.call('SET', KEYS[12], told.pressure, 'PX', told.pressure_ms)
 end
-local done = redis.call('LLEN', KEYS[3])
-local bytes = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
-redis.call('DEL', KEYS[3])
-redis.call('HSET', KEYS[2], 'deliveries', 0, 'bytes', 0)
+local done = tonumber(ARGV[6])
+local bytes = tonumber(ARGV[7])
+redis.call('LTRIM', KEYS[3], done, -1)
+redis.call('HSET', KEYS[2], 'oldest', tonumber(ARGV[2]) + 1, 'deliveries', 1)
 for _, job in ipairs(told.commands) do
     redis.call('LPUSH', KEYS[5], job)
     bytes = bytes - #job

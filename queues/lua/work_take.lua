@@ -1,11 +1,14 @@
 #!lua flags=allow-oom
 -- A worker's beat: renew the heartbeat, return the jobs of workers whose heartbeat ran out, and
--- take jobs into the worker's own inflight list. A worker that died holds its jobs until another
--- one beats; a worker that only slept finds its list empty and reports nothing.
+-- fill the worker's own inflight list. A worker that died holds its jobs until another one beats;
+-- a worker that only slept finds its list empty and reports nothing. The whole inflight list is
+-- the answer, so an answer that is lost loses no job: the next beat brings it again.
 --
 -- KEYS  1 waiting  2 bell  3 workers  4 inflight of this worker
--- ARGV  1 worker  2 heartbeat in ms  3 most jobs  4 prefix of the inflight lists (same hash tag)
--- Returns {returned, job, job, ...}: how many jobs of dead workers went back, and the new jobs
+-- ARGV  1 worker  2 heartbeat in ms  3 most jobs in flight
+--       4 prefix of the inflight lists (same hash tag)
+-- Returns {returned, job, job, ...}: how many jobs of dead workers went back, and whatever is in
+-- flight at this worker now, oldest first
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local returned = 0
@@ -18,11 +21,14 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now_ms)) do
     end
 end
 redis.call('ZADD', KEYS[3], now_ms + ARGV[2], ARGV[1])
+local room = tonumber(ARGV[3]) - redis.call('LLEN', KEYS[4])
+for _, job in ipairs(room > 0 and redis.call('RPOP', KEYS[1], room) or {}) do
+    redis.call('LPUSH', KEYS[4], job)
+end
 local answer = {returned}
-local jobs = tonumber(ARGV[3]) > 0 and redis.call('RPOP', KEYS[1], ARGV[3]) or {}
-for i = 1, #jobs do
-    redis.call('LPUSH', KEYS[4], jobs[i])
-    answer[1 + i] = jobs[i]
+local jobs = redis.call('LRANGE', KEYS[4], 0, -1)
+for i = #jobs, 1, -1 do
+    answer[#answer + 1] = jobs[i]
 end
 if redis.call('LLEN', KEYS[1]) > 0 and redis.call('LLEN', KEYS[2]) == 0 then
     redis.call('LPUSH', KEYS[2], '1')
