@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -28,7 +28,7 @@ from booking.model import Package
 from booking.seeding import Seeded, Seeding, wait_for_primary
 from booking.store import BookingStore
 from engine_errors import valkey_errors
-from errors import BadInput, BerthError, EngineAway, EngineUnfit
+from errors import BadInput, BerthError, EngineAway, EngineUnfit, SettingsError
 from queues.clearing import Clearing, RoadBusy
 from queues.keys import BOOKING
 
@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # The file first: a bad one is refused before any engine is touched.
         packages = None if chosen.packages is None else _read(chosen.packages)
-        with _engines(settings.load()) as found:
-            _run(found, packages, reset=chosen.reset)
+        with ExitStack() as stack:
+            _run(_settings(stack), packages, reset=chosen.reset)
     except BerthError as error:
         print(error, file=sys.stderr)
         return 1
@@ -89,22 +89,28 @@ def _read(path: Path) -> list[Package]:
         raise BadInput(f"{path} is refused, and nothing was changed:\n{lines}") from None
 
 
-@contextmanager
-def _engines(found: settings.Settings) -> Iterator[settings.Settings]:
-    """The settings; where no engines run, with the embedded ones started for this run.
+def _settings(stack: ExitStack) -> settings.Settings:
+    """The settings; where no engines run, the embedded ones are started until `stack` closes.
 
     A reset needs the consumers ended, and the starter ends the engines together with them.
     """
-    if found.redis_url or found.mongo_url:
-        yield found
-        return
+    declared = settings.load(find_engines=False)
+    if declared.redis_url or declared.mongo_url:
+        return settings.load()
     from embedded import engines
+    from embedded.data_dir import owned
 
-    _say(f"No engines are running; starting those of {found.data_dir} for this run.")
-    with engines(Path(found.data_dir), maxmemory_mb=found.valkey_maxmemory_mb) as running:
-        yield msgspec.structs.replace(
-            found, redis_url=running.redis_url, mongo_url=running.mongo_url
-        )
+    try:
+        folder = stack.enter_context(owned(Path(declared.data_dir)))
+    except SettingsError:
+        # A starter owns them, and has left their addresses. Without its lock we would believe
+        # addresses that a killed one left, or start the same engines twice.
+        return settings.load()
+    _say(f"No engines are running; starting those of {declared.data_dir} for this run.")
+    running = stack.enter_context(engines(folder, maxmemory_mb=declared.valkey_maxmemory_mb))
+    return msgspec.structs.replace(
+        declared, redis_url=running.redis_url, mongo_url=running.mongo_url
+    )
 
 
 def _run(found: settings.Settings, packages: list[Package] | None, *, reset: bool) -> None:

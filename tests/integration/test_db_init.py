@@ -1,0 +1,398 @@
+"""`python db_init.py` as a process of its own, on real engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from pymongo.database import Database
+
+import bootstrap
+from booking import campaigns
+from booking.documents import Document
+from booking.store import BookingStore
+from embedded import RunningEngines, binaries
+from embedded.data_dir import leave_addresses, owned
+from embedded.ports import LOOPBACK, free_port
+from queues.keys import BOOKING
+from settings import Settings
+from tests.waiting import eventually
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TIMEOUT_S = 60
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {
+        **inherited,
+        "DATA_DIR": settings.data_dir,
+        "REDIS_URL": settings.redis_url,
+        "MONGO_URL": settings.mongo_url,
+        "MONGO_DATABASE": settings.mongo_database,
+    }
+
+
+def start(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "db_init.py", *arguments], cwd=ROOT, env=environment(settings),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    try:
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def db_init(settings: Settings, *arguments: str) -> tuple[int, str, str]:
+    return finish(start(settings, *arguments))
+
+
+def done(settings: Settings, *arguments: str) -> str:
+    code, out, err = db_init(settings, *arguments)
+    assert (code, err) == (0, "")
+    return out
+
+
+def all_documents(database: Database[Document]) -> dict[str, list[Document]]:
+    return {
+        name: sorted(database[name].find(), key=lambda document: str(document["_id"]))
+        for name in sorted(database.list_collection_names())
+    }
+
+
+def campaign(tmp_path: Path, *packages: dict[str, Any]) -> str:
+    file = tmp_path / "campaign.json"
+    file.write_text(json.dumps({"packages": packages}, indent=1), encoding="utf-8")
+    return str(file)
+
+
+def package(package_id: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "id": package_id, "flight": f"LIS-NRT BE{package_id}", "stay": "2027-02-28",
+        "price": "99.50", "quota": 3, **fields,
+    }
+
+
+# --- seeding ------------------------------------------------------------------------------------
+
+
+def test_an_empty_database_gets_indexes_and_the_default_campaign(
+    settings: Settings, mongo_database: Database[Document]
+) -> None:
+    assert "64 packages" in done(settings)
+    store = BookingStore(mongo_database)
+    store.check_indexes()
+    assert sorted(store.read_packages()) == list(range(1, 65))
+
+
+def test_a_second_run_changes_nothing_an_operator_changed(
+    settings: Settings, mongo_database: Database[Document]
+) -> None:
+    done(settings)
+    mongo_database.packages.update_one({"_id": 2}, {"$set": {"quota": 77, "paused": True}})
+    mongo_database.packages.delete_one({"_id": 3})
+    before = all_documents(mongo_database)
+    assert "63 packages are there already and stay as they are" in done(settings)
+    assert all_documents(mongo_database) == before
+
+
+def test_a_file_adds_changes_and_leaves(
+    settings: Settings, mongo_database: Database[Document], tmp_path: Path
+) -> None:
+    done(settings, "--packages", campaign(
+        tmp_path,
+        package(1, limit_per_customer=1, sale_starts_at="2026-12-01T09:00:00Z"),
+        package(2),
+        package(3),
+    ))
+    mongo_database.packages.update_many(
+        {"_id": {"$in": [1, 3]}}, {"$set": {"quota": 9, "paused": True, "note": "ours"}}
+    )
+    before = mongo_database.packages.find_one({"_id": 3})
+    out = done(settings, "--packages", campaign(tmp_path, package(1), package(2), package(4)))
+    assert "1 (4) added, 1 (1) changed, 1 (2) as they were; 1 other packages stay." in out
+    assert "The sale of 1 (1) is paused and stays so." in out
+    # What the file says counts, what it left out is gone, and what is not its business stays.
+    assert mongo_database.packages.find_one({"_id": 1}) == {
+        "_id": 1, "flight": "LIS-NRT BE1", "stay": "2027-02-28", "price": "99.50",
+        "currency": "USD", "quota": 3, "paused": True, "note": "ours",
+    }
+    assert mongo_database.packages.find_one({"_id": 3}) == before
+    assert sorted(d["_id"] for d in mongo_database.packages.find()) == [1, 2, 3, 4]
+
+
+def test_what_is_written_is_what_the_consumer_reads(
+    settings: Settings, mongo_database: Database[Document]
+) -> None:
+    from booking.campaign import parse_bytes
+
+    done(settings)
+    wanted = {p.facts.id: p for p in parse_bytes(campaigns.DEFAULT.read_bytes())}
+    assert BookingStore(mongo_database).read_packages() == wanted
+
+
+def test_several_at_once_seed_once(
+    settings: Settings, mongo_database: Database[Document]
+) -> None:
+    ended = [finish(process) for process in [start(settings) for _ in range(4)]]
+    assert [code for code, _, _ in ended] == [0] * 4
+    assert sum("is seeded" in out for _, out, _ in ended) == 1
+    assert mongo_database.packages.count_documents({}) == 64
+    BookingStore(mongo_database).check_indexes()
+
+
+def test_several_at_once_take_the_same_file(
+    settings: Settings, mongo_database: Database[Document]
+) -> None:
+    file = str(campaigns.DEFAULT)
+    done(settings, "--packages", str(campaigns.ORIGINAL))
+    ended = [finish(p) for p in [start(settings, "--packages", file) for _ in range(4)]]
+    assert [code for code, _, _ in ended] == [0] * 4
+    assert sum("60 (5, 6, 7" in out for _, out, _ in ended) == 1
+    assert mongo_database.packages.count_documents({}) == 64
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [(), ("--reset",)])
+def test_a_bad_file_changes_nothing(
+    settings: Settings,
+    mongo_database: Database[Document],
+    valkey: redis.Redis,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+) -> None:
+    done(settings, "--packages", str(campaigns.ORIGINAL))
+    valkey.set(BOOKING.prefix + "something", "kept")
+    before = all_documents(mongo_database)
+    file = campaign(tmp_path, package(1, quota=50), package(9, quota=-1, colour="red"))
+    code, out, err = db_init(settings, *arguments, "--packages", file)
+    assert (code, out) == (1, "")
+    assert f"{file} is refused, and nothing was changed:" in err
+    assert "line 15, column 4: packages[1].quota: must be a whole number from 0 to 10000000" in err
+    assert "line 16, column 4: packages[1].colour: there is no such field" in err
+    assert all_documents(mongo_database) == before
+    assert valkey.keys() == [(BOOKING.prefix + "something").encode()]
+
+
+@pytest.mark.parametrize("kind", ["absent", "folder", "too large"])
+def test_a_file_that_cannot_be_read(settings: Settings, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "campaign.json"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "too large":
+        with file.open("wb") as handle:
+            handle.truncate(17 * 1_048_576)
+    code, out, err = db_init(settings, "--packages", str(file))
+    assert (code, out) == (1, "")
+    assert err.startswith(f"{file} ")
+    assert "Nothing was changed." in err
+    assert "Traceback" not in err
+
+
+def test_help_and_unknown_arguments(settings: Settings) -> None:
+    assert "--packages FILE" in done(settings, "--help")
+    assert db_init(settings, "--resett")[0] == 2
+
+
+def test_a_server_without_a_replica_set_is_refused(settings: Settings, tmp_path: Path) -> None:
+    port = free_port()
+    data = tmp_path / "alone"
+    data.mkdir()
+    command = [*binaries.mongod(tmp_path / "lib"), "--bind_ip", LOOPBACK, "--port", str(port),
+               "--dbpath", str(data), "--nounixsocket"]
+    alone = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        other = Settings(
+            redis_url=settings.redis_url, mongo_url=f"mongodb://{LOOPBACK}:{port}",
+            mongo_database=settings.mongo_database, data_dir=settings.data_dir,
+        )
+        code, _, err = db_init(other)
+    finally:
+        alone.kill()
+        alone.wait(TIMEOUT_S)
+    assert code == 1
+    assert "MongoDB runs without a replica set" in err
+
+
+# --- waiting ------------------------------------------------------------------------------------
+
+
+def test_it_waits_for_a_mongodb_that_is_still_starting(own_engines: RunningEngines) -> None:
+    own_engines.mongo.stop()
+    process = start(Settings(
+        data_dir=str(own_engines.plan.data_dir), redis_url=own_engines.redis_url,
+        mongo_url=own_engines.mongo_url, mongo_database="waiting",
+    ))
+    try:
+        assert process.stdout is not None
+        assert "Waiting for MongoDB to have a primary" in process.stdout.readline()
+        own_engines.mongo.start()
+        code, out, err = finish(process)
+    finally:
+        process.kill()
+    assert (code, err) == (0, "")
+    assert "64 packages" in out
+
+
+def test_without_engines_it_starts_the_embedded_ones_for_itself(tmp_path: Path) -> None:
+    nowhere = Settings(data_dir=str(tmp_path))
+    # A starter that was killed could not take its addresses back.
+    leave_addresses(
+        tmp_path, redis_url=f"redis://{LOOPBACK}:{free_port()}",
+        mongo_url=f"mongodb://{LOOPBACK}:{free_port()}/?replicaSet=berth",
+    )
+    assert "is seeded: 64 packages" in done(nowhere)
+    out = done(nowhere, "--reset", "--packages", str(campaigns.ORIGINAL))
+    assert "4 (1, 2, 3, 4) added" in out
+
+
+def test_beside_a_running_starter_it_uses_that_ones_engines(
+    settings: Settings, mongo_database: Database[Document], tmp_path: Path
+) -> None:
+    undeclared = Settings(data_dir=str(tmp_path), mongo_database=settings.mongo_database)
+    with owned(tmp_path) as folder:
+        leave_addresses(folder, redis_url=settings.redis_url, mongo_url=settings.mongo_url)
+        done(undeclared, "--packages", str(campaigns.ORIGINAL))
+    assert mongo_database.packages.count_documents({}) == 4
+
+
+# --- the reset ----------------------------------------------------------------------------------
+
+
+def leave_traces(valkey: redis.Redis, database: Database[Document]) -> None:
+    """Something of every kind, and something of somebody else in both engines."""
+    valkey.hset(BOOKING.doors, "1", "0 9")
+    valkey.lpush(BOOKING.jobs, "job")
+    valkey.hset(BOOKING.status("01"), "state", "queued")
+    valkey.set(BOOKING.idempotency("key"), "01")
+    valkey.lpush(BOOKING.reservations.waiting, "job")
+    valkey.lpush(BOOKING.reservations.inflight("dead"), "job")
+    valkey.zadd(BOOKING.reservations.workers, {"dead": 1})
+    valkey.set("booking:of-somebody-else", "kept")
+    database.orders.insert_one({"_id": "01", "unit": "1:1"})
+    database.somebody_elses.insert_one({"_id": "kept"})
+
+
+def check_cleared(valkey: redis.Redis, database: Database[Document]) -> None:
+    assert set(valkey.keys()) == {b"booking:of-somebody-else", BOOKING.epoch.encode()}
+    assert database.orders.count_documents({}) == 0
+    assert database.somebody_elses.find_one() == {"_id": "kept"}
+    BookingStore(database).check_indexes()
+
+
+def test_a_reset_erases_what_is_ours_and_seeds_again(
+    settings: Settings, valkey: redis.Redis, mongo_database: Database[Document], tmp_path: Path
+) -> None:
+    done(settings)
+    leave_traces(valkey, mongo_database)
+    out = done(settings, "--reset", "--packages", campaign(tmp_path, package(5)))
+    assert "1 (5) added" in out
+    check_cleared(valkey, mongo_database)
+    assert [d["_id"] for d in mongo_database.packages.find()] == [5]
+    assert "is seeded: 64 packages" in done(settings, "--reset")
+
+
+def test_a_reset_is_refused_while_a_consumer_holds_the_lease(
+    settings: Settings, valkey: redis.Redis, mongo_database: Database[Document]
+) -> None:
+    done(settings)
+    leave_traces(valkey, mongo_database)
+    patient = Settings(lease_ms=60_000)
+    queue = bootstrap.booking_queue(patient, valkey)
+    lease = queue.acquire("booking-of-this-test")
+    assert lease is not None
+    before, keys = all_documents(mongo_database), set(valkey.keys())
+
+    code, out, err = db_init(settings, "--reset")
+
+    assert (code, out) == (1, "")
+    assert "booking-of-this-test is at work" in err
+    assert "Stop the consumers first" in err
+    assert all_documents(mongo_database) == before
+    assert set(valkey.keys()) == keys
+
+    queue.release(lease)
+    done(settings, "--reset")
+    check_cleared(valkey, mongo_database)
+    # Whoever slept through the reset has a token that is never given out again.
+    again = queue.acquire("booking-of-this-test")
+    assert again is not None
+    assert again.token != lease.token
+
+
+def test_a_reset_is_refused_while_a_reservation_worker_is_alive(
+    settings: Settings, valkey: redis.Redis, mongo_database: Database[Document]
+) -> None:
+    done(settings)
+    leave_traces(valkey, mongo_database)
+    patient = Settings(heartbeat_ms=60_000)
+    worker = bootstrap.reservation_work(patient, valkey, "worker-of-this-test")
+    worker.beat(1)
+    before, keys = all_documents(mongo_database), set(valkey.keys())
+
+    code, out, err = db_init(settings, "--reset")
+
+    assert (code, out) == (1, "")
+    assert "worker-of-this-test is at work" in err
+    assert all_documents(mongo_database) == before
+    assert set(valkey.keys()) == keys | {BOOKING.epoch.encode()}  # the lease was given back
+
+    worker.leave()
+    done(settings, "--reset")
+    check_cleared(valkey, mongo_database)
+
+
+def test_a_killed_reset_is_finished_by_the_next_one(
+    settings: Settings, valkey: redis.Redis, mongo_database: Database[Document]
+) -> None:
+    done(settings)
+    leave_traces(valkey, mongo_database)
+    pipe = valkey.pipeline(transaction=False)
+    for number in range(60_000):
+        pipe.set(BOOKING.status(str(number)), "queued")
+    pipe.execute()
+    full = valkey.dbsize()
+    process = start(settings, "--reset")
+    try:
+        eventually(lambda: valkey.dbsize() < full - 1_000, within_s=30)
+        process.send_signal(signal.SIGKILL)
+        process.wait(TIMEOUT_S)
+    finally:
+        process.kill()
+        process.communicate()
+    assert valkey.dbsize() > 3, "it was killed too late for this test to mean anything"
+    # The doors went first: half erased, nobody is let in.
+    assert not valkey.exists(BOOKING.doors)
+    assert "db_init-" in db_init(settings, "--reset")[2]
+    valkey.delete(BOOKING.lease)  # instead of waiting until it runs out
+    done(settings, "--reset")
+    check_cleared(valkey, mongo_database)
+    assert mongo_database.packages.count_documents({}) == 64
+
+
+def test_of_several_resets_at_once_each_is_whole_or_refused(
+    settings: Settings, valkey: redis.Redis, mongo_database: Database[Document]
+) -> None:
+    done(settings)
+    leave_traces(valkey, mongo_database)
+    ended = [finish(process) for process in [start(settings, "--reset") for _ in range(4)]]
+    assert {code for code, _, _ in ended} <= {0, 1}
+    assert any(code == 0 for code, _, _ in ended)
+    assert all("is at work here" in err for code, _, err in ended if code == 1)
+    check_cleared(valkey, mongo_database)
+    assert mongo_database.packages.count_documents({}) == 64
