@@ -41,6 +41,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     supplier_url: Annotated[
         str, Meta(description="Base URL of the flight and room supplier; empty: the simulator")
     ] = ""
+    beat_file: Annotated[
+        str, Meta(description="File that a consumer touches at every step; empty: none is kept")
+    ] = ""
     valkey_maxmemory_mb: Annotated[
         int, Meta(ge=64, le=1_000_000, description="Memory limit of the embedded Valkey, in MB")
     ] = 512

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -23,7 +24,7 @@ import bootstrap
 from consumer.batches import Limits
 from consumer.booking import BookingConsumer
 from consumer.reservation import ReservationConsumer, Saga
-from errors import BerthError, EngineAway, NewerJob
+from errors import BerthError, EngineAway, NewerJob, SettingsError
 from queues.fitness import check_valkey, memory_percent
 from settings import Settings, load
 from suppliers.reservations import ReservationSupplier
@@ -58,18 +59,20 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         settings = load()
-        return _run(_BUILDERS[name](settings, stop), stop)
+        beat = _beat_of(settings.beat_file)
+        return _run(_BUILDERS[name](settings, stop), stop, beat)
     except BerthError as error:
         log.error("%s", error)
         return EXIT_UNFIT
 
 
-def _run(consumer: Consumer, stop: threading.Event) -> int:
+def _run(consumer: Consumer, stop: threading.Event, beat: Callable[[], None]) -> int:
     code = 0
     log.info("started")
     try:
         while not stop.is_set():
             consumer.step()
+            beat()
     except NewerJob as newer:
         # The job stays where it is, for a consumer that knows it: see docs/operations.md.
         log.error("stopping: %s", newer)
@@ -80,6 +83,25 @@ def _run(consumer: Consumer, stop: threading.Event) -> int:
         consumer.leave()
     log.info("stopped")
     return code
+
+
+def _beat_of(path: str) -> Callable[[], None]:
+    """Tells a container's health check that the loop turns. Raises SettingsError.
+
+    Steps go on while an engine is away and while another consumer holds the lease: neither is
+    mended by starting this process again, so neither may look like a dead one.
+    """
+    if not path:
+        return lambda: None
+    file = Path(path)
+    try:
+        # One that a previous start left would say that this one lives before it does.
+        file.unlink(missing_ok=True)
+        file.touch()
+    except OSError as error:
+        raise SettingsError(f"BEAT_FILE {path} cannot be written: {error.strerror}.") from None
+    file.unlink()
+    return file.touch
 
 
 def _booking(settings: Settings, stop: threading.Event) -> Consumer:
