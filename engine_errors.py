@@ -26,8 +26,12 @@ _MONGO_AWAY = (
     mongo.CursorNotFound,
     mongo.WriteConcernError,
 )
-# Codes of a server that is stepping down, starting or interrupted: the answer is unknown.
-_MONGO_AWAY_CODES = frozenset({6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+# Codes of a server that is stepping down, starting, interrupted, behind or out of disk: no fault
+# of what was asked, so no job may be buried for it.
+_MONGO_AWAY_CODES = frozenset({
+    6, 7, 64, 89, 91, 100, 112, 134, 175, 189, 202, 237, 246, 262, 9001, 10107, 11600, 11601,
+    11602, 13435, 13436, 14031,
+})  # fmt: skip
 
 
 # The same for answers that redis-py has no class for: a disk that is full, too few replicas, a

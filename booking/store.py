@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -37,6 +37,7 @@ ORDER_INDEXES: dict[str, tuple[list[tuple[str, int]], dict[str, Any]]] = {
 WRITE_TIMEOUT_MS = 5_000
 # Below this, a second connection costs more than it brings.
 PARALLEL_FROM = 100
+UNITS_AT_ONCE = 50_000
 
 
 class BookingStore:
@@ -109,20 +110,25 @@ class BookingStore:
         """Units of the live orders of a package, read from the index alone."""
         wanted = {"unit": {"$gte": f"{package_id}:", "$lt": f"{package_id};"}}
         with mongo_errors():
-            found = self._orders.find(wanted, {"_id": 0, "unit": 1}, batch_size=50_000)
+            found = self._orders.find(wanted, {"_id": 0, "unit": 1}, batch_size=UNITS_AT_ONCE)
             return [int(d["unit"].rpartition(":")[2]) for d in found.hint("unit")]
 
-    def all_live_units(self) -> Iterator[tuple[int, array[int]]]:
-        """(package id, its live units) for every package that has any, in one index scan."""
+    def all_live_units(self, keep: Callable[[], None]) -> dict[int, array[int]]:
+        """The live units of every package that has any, in one index scan.
+
+        A million take seconds: `keep` is called all along, to keep what must not run out.
+        """
         units: dict[int, array[int]] = {}
         with mongo_errors():
             found = self._orders.find(
-                {"unit": {"$gt": ""}}, {"_id": 0, "unit": 1}, batch_size=50_000
+                {"unit": {"$gt": ""}}, {"_id": 0, "unit": 1}, batch_size=UNITS_AT_ONCE
             )
-            for document in found.hint("unit"):
+            for count, document in enumerate(found.hint("unit")):
+                if count % UNITS_AT_ONCE == 0:
+                    keep()
                 package, _, unit = document["unit"].rpartition(":")
                 units.setdefault(int(package), array("L")).append(int(unit))
-        yield from units.items()
+        return units
 
     def taken_slots(self, keys: list[str]) -> list[str]:
         """Which of the slot keys live orders carry, read from the index alone."""

@@ -66,13 +66,26 @@ class Memory:
         self.forget()
 
     def forget(self) -> None:
-        """Drop what is believed; the next batch loads it again."""
+        """Drop what is believed; `load` brings it again."""
         self._allotments: dict[int, Allotment] = {}
         self._projected: dict[str, tuple[str, str]] = {}
         self._loaded = False
         self._shelf_read_s = float("-inf")
         self._swept_s = float("-inf")
         self._swept_pushed = 0
+
+    def load(self, keep: Callable[[], None]) -> None:
+        """Load what was forgotten; nothing is done when nothing was. `keep` keeps the lease: with
+        many live orders this takes longer than a lease lasts.
+        """
+        if self._loaded:
+            return
+        self._projected = self._queue.known_packages()
+        self._allotments = {package_id: Allotment() for package_id in self._store.read_packages()}
+        for package_id, units in self._store.all_live_units(keep).items():
+            keep()
+            self._allotments[package_id] = Allotment(units)
+        self._loaded = True
 
     def decide(
         self, taken: Taken, batch: list[Command], before: Batch | None = None
@@ -86,7 +99,9 @@ class Memory:
         names = named(batch)
         if before is not None and not before.names.order_ids.isdisjoint(names.order_ids):
             return None
-        whole_shelf = self._load_if_forgotten()
+        now_s = self._monotonic()
+        # Once a beat, so that a change made by anyone shows without an order.
+        whole_shelf = now_s - self._shelf_read_s >= self._limits.beat_ms / 1_000
         ledger = Ledger(self._allotments)
         if whole_shelf:
             ledger.packages = self._store.read_packages()
@@ -94,6 +109,8 @@ class Memory:
             ledger.packages = self._store.read_packages(names.package_ids)
         if before is not None and any(_limit(p) for p in ledger.packages.values()):
             return None  # slots that the other batch takes are not in the database yet
+        if whole_shelf:
+            self._shelf_read_s = now_s
         for package_id in ledger.packages:
             if package_id not in self._allotments:
                 self._allotments[package_id] = Allotment(self._store.live_units(package_id))
@@ -109,22 +126,6 @@ class Memory:
             told.pressure = "memory"
         self._sweep(taken, told)
         return Batch(taken, names, decided, told)
-
-    def _load_if_forgotten(self) -> bool:
-        """Whether all packages are to be read now: once a beat, so that a change made by anyone
-        shows without an order.
-        """
-        if not self._loaded:
-            self._projected = self._queue.known_packages()
-            self._allotments = {
-                package_id: Allotment(units) for package_id, units in self._store.all_live_units()
-            }
-            self._loaded = True
-        now_s = self._monotonic()
-        if now_s - self._shelf_read_s < self._limits.beat_ms / 1_000:
-            return False
-        self._shelf_read_s = now_s
-        return True
 
     def _read_slots(self, ledger: Ledger, customers: set[tuple[int, str]]) -> None:
         wanted = {

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 
 import msgspec
 
@@ -26,8 +27,8 @@ from booking.dead_letters import DeadLetter, buried_order
 from booking.dead_letters import encode as encode_letter
 from booking.store import BookingStore
 from consumer.batches import Batch, Limits, Memory
-from errors import BrokenJob, EngineAway, LeaseLost, NewerJob, Surprise
-from queues.reliable import BookingQueue, Lease, Taken, Told
+from errors import BerthError, BrokenJob, EngineAway, LeaseLost, NewerJob, Surprise
+from queues.reliable import BookingQueue, Lease, StatusLine, Taken, Told
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class BookingConsumer:
         self._lease: Lease | None = None
         self._waiting = 1
         self._in_hand = False
+        self._recovering = True
         self._surprises = 0
         self._excused = False
         self._pause_s = PAUSE_MIN_S
@@ -71,6 +73,7 @@ class BookingConsumer:
 
     def step(self) -> None:
         """Wait for work if none is known, then take it all the way."""
+        self._in_hand = False
         try:
             lease = self._lease or self._stand_by()
             if lease is None:
@@ -81,6 +84,7 @@ class BookingConsumer:
                 return
             self._work(lease)
             self._surprises, self._excused, self._pause_s = 0, False, PAUSE_MIN_S
+            self._recovering = False
         except NewerJob:
             # However often consumers of this version stop at it, that says nothing against it:
             # the one that knows it must not find it delivered too often, and bury it.
@@ -132,6 +136,7 @@ class BookingConsumer:
 
     def _start_over(self) -> None:
         self._memory.forget()
+        self._recovering = True
         self._waiting = 1  # whatever is in flight comes back without a bell
 
     def _pause(self) -> None:
@@ -142,7 +147,7 @@ class BookingConsumer:
 
     def _work(self, lease: Lease) -> None:
         """One batch, and while more wait, the next behind each that is being written."""
-        self._in_hand = False
+        self._memory.load(partial(self._queue.renew, lease))
         taken = self._queue.take(
             lease,
             most=self._limits.batch_max,
@@ -161,10 +166,14 @@ class BookingConsumer:
             batch = self._write_and_look_ahead(lease, batch)
 
     def _more_behind(self, taken: Taken) -> bool:
-        """A full batch that was not delivered before, and a backlog: looking ahead pays."""
+        """A full batch that is no recovered one, and a backlog: looking ahead pays.
+
+        Behind recovered work nothing is taken, or each failure would make the batch longer.
+        """
         return (
-            taken.deliveries == 1
-            and len(taken.jobs) >= self._limits.batch_max
+            not self._recovering
+            and len(taken.jobs) > 1
+            and len(taken.jobs) == self._limits.batch_max
             and taken.pushed - taken.applied > len(taken.jobs)
             and not self._stop.is_set()
         )
@@ -227,10 +236,22 @@ class BookingConsumer:
         except BrokenJob:
             command = None
         if isinstance(command, PlaceOrder):
-            order = self._store.find_order(command.order_id)
-            if order is None:
-                order = buried_order(command, taken.now_ms)
-                self._store.write([(None, order)])
-            told.statuses = [msgspec.structs.astuple(status(order))]
+            told.statuses = self._end_unplaced(command, taken.now_ms)
         log.error("buried a job after %d deliveries: %s", taken.deliveries, why)
         self._waiting = self._queue.tell(lease, taken, told)
+
+    def _end_unplaced(self, command: PlaceOrder, now_ms: int) -> list[StatusLine]:
+        """End the order of a job that is buried; returns what is to be told of it."""
+        try:
+            order = self._store.find_order(command.order_id)
+            if order is None:
+                order = buried_order(command, now_ms)
+                self._store.write([(None, order)])
+        except BerthError:
+            raise
+        except Exception:
+            # What can neither be read nor be written as rejected must not stop the road for all
+            # others. The dead letter keeps it.
+            log.exception("the order %r of a buried job could not be ended", command.order_id)
+            return []
+        return [msgspec.structs.astuple(status(order))]

@@ -32,13 +32,16 @@ class Taken(msgspec.Struct, frozen=True):
     jobs: list[bytes]
 
 
+StatusLine = tuple[str, str, str, bool]  # order, state, reason, final
+
+
 class Told(msgspec.Struct):
     """What a batch changed, for everybody who looks at Valkey.
 
     Jobs are text here: Lua's msgpack knows no binary type.
     """
 
-    statuses: list[tuple[str, str, str, bool]] = []  # order, state, reason, final
+    statuses: list[StatusLine] = []
     reservations: list[str] = []
     commands: list[str] = []
     packages: list[tuple[str, str, str]] = []  # id, JSON, door
@@ -62,6 +65,7 @@ class ReliableQueue:
         self._keys = keys
         self._lease_ms = lease_ms
         self._acquire = Script(client, "acquire")
+        self._renew = Script(client, "renew")
         self._release = Script(client, "release")
         self._take = Script(client, "take")
         self._push = Script(client, "push")
@@ -72,6 +76,11 @@ class ReliableQueue:
             [self._keys.lease, self._keys.epoch], [consumer, self._lease_ms]
         )
         return Lease(token.decode()) if got else None
+
+    def renew(self, lease: Lease) -> None:
+        """Keep the lease during work that takes long. Raises LeaseLost."""
+        if not self._renew([self._keys.lease], [lease.token, self._lease_ms]):
+            raise LeaseLost("renew: the lease is not ours any more")
 
     def release(self, lease: Lease, *, excused: bool = False) -> None:
         """Give the lease back if it is still ours. `excused`: the batch in flight, if there is

@@ -17,6 +17,7 @@ from bootstrap import connect_mongo, connect_valkey
 from embedded import RunningEngines
 from embedded.ports import free_port
 from settings import Settings
+from tests.booking_world import World
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +74,9 @@ def settings(
         simulator_port=free_port(),
         secret_key="only for tests",
     )
+
+
+@pytest.fixture
+def world(valkey: redis.Redis, mongo_database: Database[Document], settings: Settings) -> World:
+    """An empty booking road with its indexes; see tests/booking_world.py."""
+    return World(valkey, mongo_database, settings)

@@ -60,7 +60,7 @@ for _, job in ipairs(told.commands) do
 end
 local pushed = redis.call('HINCRBY', KEYS[4], 'pushed', #told.commands)
 local applied = redis.call('HINCRBY', KEYS[4], 'applied', done)
-redis.call('HINCRBY', KEYS[4], 'bytes', -bytes)
+redis.call('HINCRBY', KEYS[4], 'bytes', 0 - bytes)  -- -bytes would be "-0" in some servers
 if redis.call('LLEN', KEYS[5]) > 0 and redis.call('LLEN', KEYS[6]) == 0 then
     redis.call('LPUSH', KEYS[6], '1')
 end
