@@ -5,6 +5,7 @@ from __future__ import annotations
 import redis
 from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.errors import ConfigurationError, InvalidURI
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -26,16 +27,19 @@ def connect_valkey(settings: Settings, *, connections: int = 16) -> redis.Redis:
         raise SettingsError(
             "REDIS_URL is not set and no embedded Valkey is running: start `python app_queue.py`."
         )
-    pool = redis.BlockingConnectionPool.from_url(
-        settings.redis_url,
-        max_connections=connections,
-        timeout=CONNECT_TIMEOUT_S,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=ANSWER_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_error=[],
-        health_check_interval=0,
-    )
+    try:
+        pool = redis.BlockingConnectionPool.from_url(
+            settings.redis_url,
+            max_connections=connections,
+            timeout=CONNECT_TIMEOUT_S,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=ANSWER_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_error=[],
+            health_check_interval=0,
+        )
+    except ValueError as error:
+        raise SettingsError(f"REDIS_URL: {error}") from None
     return redis.Redis(connection_pool=pool)
 
 
@@ -45,16 +49,19 @@ def connect_mongo(settings: Settings) -> MongoClient[Document]:
         raise SettingsError(
             "MONGO_URL is not set and no embedded mongod is running: start `python app_queue.py`."
         )
-    return MongoClient(
-        settings.mongo_url,
-        connectTimeoutMS=CONNECT_TIMEOUT_S * 1_000,
-        serverSelectionTimeoutMS=CONNECT_TIMEOUT_S * 1_000,
-        socketTimeoutMS=ANSWER_TIMEOUT_S * 1_000,
-        heartbeatFrequencyMS=2_000,
-        retryWrites=False,
-        retryReads=False,
-        tz_aware=True,
-    )
+    try:
+        return MongoClient(
+            settings.mongo_url,
+            connectTimeoutMS=CONNECT_TIMEOUT_S * 1_000,
+            serverSelectionTimeoutMS=CONNECT_TIMEOUT_S * 1_000,
+            socketTimeoutMS=ANSWER_TIMEOUT_S * 1_000,
+            heartbeatFrequencyMS=2_000,
+            retryWrites=False,
+            retryReads=False,
+            tz_aware=True,
+        )
+    except (InvalidURI, ConfigurationError) as error:
+        raise SettingsError(f"MONGO_URL: {error}") from None
 
 
 def database(settings: Settings, client: MongoClient[Document]) -> Database[Document]:

@@ -98,7 +98,7 @@ def packages() -> Response:
 def place_order() -> Response:
     key = valid_idempotency_key(request.headers.get("Idempotency-Key"))
     order = body_of(OrderRequest)
-    email = valid_email(order.email)
+    email = valid_email(order.email, field="/email")
     accepted = services().intake.accept(order.package_id, email, key)
     return answer(
         OrderAccepted(accepted.order_id, State.QUEUED), 202,

@@ -58,15 +58,15 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     errors: list[FieldError] = []
 
 
-def valid_email(text: str) -> str:
-    """The address in its normal form. Raises BadInput with what is wrong with it."""
+def valid_email(text: str, field: str = "email") -> str:
+    """The address in its normal form. Raises BadInput that names `field`."""
     if len(text) > EMAIL_MAX_CHARS:
         raise BadInput(f"An e-mail address has at most {EMAIL_MAX_CHARS} characters.",
-                       field="email")
+                       field=field)
     try:
         return validate_email(text, check_deliverability=False).normalized
     except EmailNotValidError as error:
-        raise BadInput(str(error), field="email") from None
+        raise BadInput(str(error), field=field) from None
 
 
 def valid_idempotency_key(text: str | None) -> str | None:
