@@ -17,7 +17,7 @@ from booking.intake import Intake
 from booking.lookup import OrderLookup
 from booking.projection import Shelf
 from settings import Settings
-from web import problems
+from web import assets, problems
 from web.api import api
 from web.health import health
 from web.pages import pages
@@ -42,6 +42,7 @@ def build_app(settings: Settings) -> Flask:
     """The WSGI app. It answers /livez even while the engines are away."""
     app = Flask("berth", root_path=str(_ROOT), template_folder="templates",
                 static_folder="static")
+    app.jinja_options = {**app.jinja_options, "trim_blocks": True, "lstrip_blocks": True}
     app.config.update(
         SECRET_KEY=_secret_key(settings),
         MAX_CONTENT_LENGTH=settings.body_max_bytes,
@@ -61,7 +62,8 @@ def build_app(settings: Settings) -> Flask:
     csrf.exempt(api)  # the API takes JSON only and knows no cookie
     Talisman(app, content_security_policy=_POLICY, force_https=False,
              strict_transport_security=settings.web_https, session_cookie_secure=settings.web_https,
-             referrer_policy="no-referrer", frame_options="DENY")
+             # Not "no-referrer": over HTTPS the forms' protection asks for our own Referer.
+             referrer_policy="same-origin", frame_options="DENY")
     valkey = bootstrap.connect_valkey(settings, connections=settings.web_threads + 4)
     store = bootstrap.booking_store(settings)
     app.extensions["berth"] = Services(
@@ -83,6 +85,7 @@ def build_app(settings: Settings) -> Flask:
     for blueprint in (api, health, pages):
         app.register_blueprint(blueprint)
     problems.install(app, settings.retry_after_s)
+    assets.install(app)
     return app
 
 

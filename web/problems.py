@@ -6,12 +6,14 @@ import logging
 
 import msgspec
 from flask import Flask, Response, render_template, request
+from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from booking import intake
 from booking.lookup import moment
 from errors import BadInput, EngineAway
 from web.types import FieldError, Problem
+from web.words import for_people
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ def problem_of(error: Exception, retry_after_s: int) -> tuple[Problem, dict[str,
             return _problem("engine-away", "A part of the system does not answer", 503,
                             "Please try again in a moment. With the same Idempotency-Key an "
                             "order is never taken twice."), again
+        case CSRFError():
+            return _problem("csrf", "The form cannot be trusted", 400, error.description), {}
         case HTTPException():
             status = error.code or 500
             title = error.name
@@ -83,8 +87,11 @@ def install(app: Flask, retry_after_s: int) -> None:
             response = Response(msgspec.json.encode(problem), status=problem.status,
                                 content_type="application/problem+json")
         else:
-            response = Response(render_template("problem.html", problem=problem),
-                                status=problem.status, content_type="text/html; charset=utf-8")
+            title, detail = for_people(problem)
+            page = render_template("problem.html", title=title, detail=detail,
+                                   status=problem.status)
+            response = Response(page, status=problem.status,
+                                content_type="text/html; charset=utf-8")
         response.headers.update(headers)
         response.headers["Cache-Control"] = "no-store"
         return response
