@@ -35,25 +35,52 @@ _POLL_S = 0.02
 class EnginePlan:
     """What is started in one data directory, and where it will be found.
 
-    Makes the folders (readable by this user alone), chooses the ports and builds the commands.
-    Each command runs in the folder of its engine. Nothing is started. Raises EngineUnfit when
-    a program is missing.
+    Makes the folders (readable by this user alone) and chooses the ports. Nothing is started.
+    Each command runs in the folder of its engine, and raises EngineUnfit when the program is
+    missing.
     """
 
     def __init__(self, data_dir: Path, *, maxmemory_mb: int) -> None:
         self.data_dir = private_folder(data_dir.absolute())
-        ports = remembered_ports(self.data_dir / "ports.json", ("valkey", "mongo"))
-        self.valkey_port, self.mongo_port = ports["valkey"], ports["mongo"]
         self.valkey_dir = private_folder(self.data_dir / "valkey")
         self.mongo_dir = private_folder(self.data_dir / "mongo")
-        self.valkey_command = [
+        ports = remembered_ports(self.data_dir / "ports.json", ("valkey", "mongo"))
+        self.valkey_port, self.mongo_port = ports["valkey"], ports["mongo"]
+        self._maxmemory_mb = maxmemory_mb
+
+    def valkey_command(self) -> list[str]:
+        """What starts Valkey in `valkey_dir`."""
+        return [
             *binaries.valkey_server(),
-            *_valkey_arguments(self.valkey_dir, self.valkey_port, maxmemory_mb),
-        ]
-        self.mongo_command = [
+            "--bind", LOOPBACK, "--port", str(self.valkey_port), "--dir", str(self.valkey_dir),
+            # 202 says "durable": the job is on disk before Valkey answers.
+            "--appendonly", "yes", "--appendfsync", "always",
+            # The append-only file is the copy; a dump besides it would be written for nobody.
+            "--save", "",
+            # A full queue refuses new work. It never throws accepted work away.
+            "--maxmemory", f"{self._maxmemory_mb}mb", "--maxmemory-policy", "noeviction",
+            "--databases", "16",
+        ]  # fmt: skip
+
+    def mongo_command(self) -> list[str]:
+        """What starts MongoDB in `mongo_dir`."""
+        return [
             *binaries.mongod(self.data_dir / "lib"),
-            *_mongod_arguments(self.mongo_dir, self.mongo_port),
-        ]
+            "--bind_ip", f"{LOOPBACK},{replica_set.MEMBER}", "--port", str(self.mongo_port),
+            "--dbpath", str(self.mongo_dir), "--replSet", replica_set.NAME,
+            # Else one more socket lies in /tmp, where a file of another user can stop the start.
+            "--nounixsocket",
+            # Else half of the machine's memory for the cache and a twentieth of its disk for the
+            # log of changes.
+            "--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "1024",
+            # Journal files of 100 MB, written full of zeros beforehand, are for big servers:
+            # small ones start in half the time, are back sooner after a crash, and inserts are as
+            # fast.
+            "--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=16MB)",
+            "--setParameter", "diagnosticDataCollectionEnabled=false",
+            # On SIGTERM a member of a set lets others take over for up to 15 s. There are none.
+            "--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100",
+        ]  # fmt: skip
 
     @property
     def redis_url(self) -> str:
@@ -74,38 +101,6 @@ def private_folder(path: Path) -> Path:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.chmod(0o700)
     return path
-
-
-def _valkey_arguments(folder: Path, port: int, maxmemory_mb: int) -> list[str]:
-    return [
-        "--bind", LOOPBACK, "--port", str(port), "--dir", str(folder),
-        # 202 says "durable": the job is on disk before Valkey answers.
-        "--appendonly", "yes", "--appendfsync", "always",
-        # The append-only file is the copy; a dump besides it would be written for nobody.
-        "--save", "",
-        # A full queue refuses new work. It never throws accepted work away.
-        "--maxmemory", f"{maxmemory_mb}mb", "--maxmemory-policy", "noeviction",
-        "--databases", "16",
-    ]  # fmt: skip
-
-
-def _mongod_arguments(folder: Path, port: int) -> list[str]:
-    return [
-        "--bind_ip", f"{LOOPBACK},{replica_set.MEMBER}", "--port", str(port),
-        "--dbpath", str(folder),
-        "--replSet", replica_set.NAME,
-        # Else one more socket lies in /tmp, where a file of another user can stop the start.
-        "--nounixsocket",
-        # Else half of the machine's memory for the cache and a twentieth of its disk for the
-        # log of changes.
-        "--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "1024",
-        # Journal files of 100 MB, written full of zeros beforehand, are for big servers: small ones
-        # start in half the time, are back sooner after a crash, and inserts are as fast.
-        "--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=16MB)",
-        "--setParameter", "diagnosticDataCollectionEnabled=false",
-        # On SIGTERM a member of a set lets others take over for up to 15 s. There are none.
-        "--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100",
-    ]  # fmt: skip
 
 
 class EngineProcess:
@@ -176,10 +171,10 @@ class RunningEngines:
         self.redis_url = plan.redis_url
         self.mongo_url = plan.mongo_url
         self.valkey = EngineProcess(
-            "Valkey", plan.valkey_command, plan.valkey_dir, logs / "valkey.log"
+            "Valkey", plan.valkey_command(), plan.valkey_dir, logs / "valkey.log"
         )
         self.mongo = EngineProcess(
-            "MongoDB", plan.mongo_command, plan.mongo_dir, logs / "mongo.log"
+            "MongoDB", plan.mongo_command(), plan.mongo_dir, logs / "mongo.log"
         )
 
     def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:

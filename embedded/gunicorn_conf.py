@@ -1,0 +1,62 @@
+"""How gunicorn serves the web, here and in the containers.
+
+    gunicorn -c embedded/gunicorn_conf.py 'app_queue:create_app()'
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from gunicorn.glogging import Logger
+
+from embedded.orphans import end_with_parent
+from settings import load
+
+_settings = load()
+_QUERY = re.compile(r"\?[^\s'\"]*")
+
+bind = [
+    f"[{_settings.host}]:{_settings.port}"
+    if ":" in _settings.host
+    else f"{_settings.host}:{_settings.port}"
+]
+worker_class = "gthread"
+workers = _settings.web_workers
+threads = _settings.web_threads
+# Proxies and browsers reuse their connections for a while.
+keepalive = 5
+# Requests under way get this long to end; the starter waits a moment longer.
+graceful_timeout = 1
+# Where workers tell the master that they live: in memory, because a slow disk is not a dead worker.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# It would put a socket in the user's home, the same for every Berth on this machine.
+control_socket_disable = True
+
+accesslog = "-"
+# Neither query string nor referer: an order's look-up carries the customer's address there.
+access_log_format = '%(h)s "%(m)s %(U)s %(H)s" %(s)s %(B)s bytes %(M)s ms'
+
+
+class _Discreet(Logger):  # type: ignore[misc]
+    """Drops query strings from gunicorn's messages about requests that it could not serve."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.addFilter(_without_queries)
+
+
+def _without_queries(record: logging.LogRecord) -> bool:
+    record.msg = _QUERY.sub("?...", record.getMessage())
+    record.args = None
+    return True
+
+
+logger_class = _Discreet
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """A worker whose master was killed would keep the port from the next master."""
+    end_with_parent(worker.ppid)

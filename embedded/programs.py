@@ -1,0 +1,82 @@
+"""Which processes make up Berth on one machine, as plain data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from embedded.servers import EnginePlan
+from settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+SEEDING = "db_init"
+WEB = "web"
+
+
+class Stage(IntEnum):
+    """When a program starts: lower ones first. They end in the opposite order."""
+
+    ENGINES = 10
+    SUPPLIERS = 20
+    SEEDING = 30
+    CONSUMERS = 40
+    WEB = 50
+
+
+# How long the programs of a stage may take to end by themselves, in seconds. The sum, and with it
+# the worst end of a whole system in which everything hangs, stays below 10 s.
+STOP_WITHIN_S = {
+    Stage.ENGINES: 3,
+    Stage.SUPPLIERS: 1,
+    Stage.SEEDING: 1,
+    Stage.CONSUMERS: 2,
+    Stage.WEB: 2,
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process. It is started again whenever it ends, unless it is there to run `once`."""
+
+    name: str
+    stage: Stage
+    command: Sequence[str]
+    folder: Path = ROOT
+    once: bool = False
+
+
+def programs(settings: Settings, plan: EnginePlan) -> list[Program]:
+    """What `python app_queue.py` runs; nothing in place of what the settings say exists."""
+    python = (sys.executable, "-u")
+    seeding = (*python, "db_init.py")
+    waited_for: list[str] = []
+    chosen: list[Program] = []
+    if not settings.redis_url:
+        waited_for.append(f"--valkey={plan.valkey_port}")
+        chosen.append(Program("valkey", Stage.ENGINES, plan.valkey_command(), plan.valkey_dir))
+    if not settings.mongo_url:
+        waited_for.append(f"--mongo={plan.mongo_port}")
+        chosen.append(Program("mongo", Stage.ENGINES, plan.mongo_command(), plan.mongo_dir))
+    if not settings.supplier_url:
+        chosen.append(
+            Program("simulator", Stage.SUPPLIERS, (*python, "-m", "suppliers.simulator"))
+        )
+    chosen.append(Program(
+        SEEDING, Stage.SEEDING,
+        (*python, "-m", "embedded.prepare", *waited_for, "--", *seeding), once=True,
+    ))  # fmt: skip
+    for number in range(1, settings.booking_consumers + 1):
+        chosen.append(
+            Program(f"booking-{number}", Stage.CONSUMERS, (*python, "-m", "consumer", "booking"))
+        )
+    chosen.append(
+        Program("reservation", Stage.CONSUMERS, (*python, "-m", "consumer", "reservation"))
+    )
+    chosen.append(Program(
+        WEB, Stage.WEB,
+        (*python, "-m", "gunicorn", "-c", "embedded/gunicorn_conf.py", "app_queue:create_app()"),
+    ))  # fmt: skip
+    return chosen
