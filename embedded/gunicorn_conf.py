@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gunicorn.glogging import Logger
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from embedded.orphans import end_with_parent
 from settings import load
@@ -55,6 +56,12 @@ def _without_queries(record: logging.LogRecord) -> bool:
 
 
 logger_class = _Discreet
+
+
+def on_starting(server: Any) -> None:
+    """Code is read once, by the master, and its memory shared. Apps, and with them connections,
+    are made in the workers: neither survives a fork."""
+    import_module("web")
 
 
 def post_fork(server: Any, worker: Any) -> None:
