@@ -8,6 +8,7 @@ is its name in capitals (`hold_s` is `HOLD_S`).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -221,3 +222,24 @@ def _explain(message: str) -> str:
     """msgspec names the field as `$.hold_s`; people set HOLD_S."""
     text, _, path = message.partition(" - at `$.")
     return f"{path.rstrip('`').upper()}: {text}" if path else text
+
+
+def table() -> str:
+    """All settings as the Markdown table of the README: variable, default, bounds, meaning."""
+    lines = ["| variable | default | bounds | what it is |", "|---|---|---|---|"]
+    for field in msgspec.inspect.type_info(Settings).fields:  # type: ignore[attr-defined]
+        kind = field.type
+        extra = {}
+        if isinstance(kind, msgspec.inspect.Metadata):
+            extra, kind = kind.extra_json_schema or {}, kind.type
+        low, high = getattr(kind, "ge", None), getattr(kind, "le", None)
+        bounds = f"{low:,} to {high:,}" if low is not None and high is not None else ""
+        default = "" if field.default == "" else f"`{field.default}`"
+        lines.append(
+            f"| `{field.name.upper()}` | {default} | {bounds} | {extra.get('description', '')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())
