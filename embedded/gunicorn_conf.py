@@ -33,6 +33,9 @@ keepalive = 5
 graceful_timeout = 1
 # Where workers tell the master that they live: in memory, because a slow disk is not a dead worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# What is believed of X-Forwarded-*, TRUSTED_PROXIES says alone. gunicorn has an opinion of its own
+# about peers on this machine, and refuses a request that two proxies wrote a scheme into.
+secure_scheme_headers: dict[str, str] = {}
 # It would put a socket in the user's home, the same for every Berth on this machine.
 control_socket_disable = True
 
