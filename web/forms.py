@@ -7,7 +7,7 @@ from typing import Any
 
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, StringField
-from wtforms.validators import InputRequired, Length, StopValidation
+from wtforms.validators import DataRequired, Length, StopValidation
 
 from errors import BadInput
 from web.types import EMAIL_MAX_CHARS, PACKAGE_ID_MAX, valid_email, valid_idempotency_key
@@ -51,7 +51,7 @@ class OrderForm(FlaskForm):  # type: ignore[misc]
 
     email = StringField(
         "Your e-mail address",
-        [InputRequired("Enter your e-mail address."), _email],
+        [DataRequired("Enter your e-mail address."), _email],
         filters=[_strip],
     )
     package = HiddenField()
@@ -63,13 +63,13 @@ class LookupForm(FlaskForm):  # type: ignore[misc]
 
     order_id = StringField(
         "Order id",
-        [InputRequired("Enter the id of your order."),
+        [DataRequired("Enter the id of your order."),
          Length(max=ORDER_ID_MAX_CHARS, message="An order id has 26 characters.")],
         filters=[_strip],
     )
     email = StringField(
         "E-mail address",
-        [InputRequired("Enter the e-mail address that you ordered with."),
+        [DataRequired("Enter the e-mail address that you ordered with."),
          Length(max=EMAIL_MAX_CHARS,
                 message=f"An e-mail address has at most {EMAIL_MAX_CHARS} characters.")],
         filters=[_strip],
