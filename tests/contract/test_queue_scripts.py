@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 import redis.exceptions
@@ -22,12 +23,14 @@ from booking.intake import (
     UnknownPackage,
     door,
 )
+from bootstrap import connect_valkey
 from engine_errors import valkey_errors
 from errors import EngineAway, LeaseLost
 from queues.keys import BOOKING
 from queues.reliable import BookingQueue, Lease, Taken, Told
 from queues.scripts import Script
 from queues.shared_work import SharedWork
+from settings import Settings
 from tests.waiting import eventually
 
 LEASE_MS = 5_000
@@ -527,8 +530,10 @@ class TestTell:
     ) -> None:
         queue.push(numbered(2_000))
         taken = take(queue, lease, most=2_000)
-        for number in range(2_000):
-            valkey.hset(BOOKING.status(f"O{number}"), "state", "queued")
+        with valkey.pipeline(transaction=False) as pipe:
+            for number in range(2_000):
+                pipe.hset(BOOKING.status(f"O{number}"), "state", "queued")
+            pipe.execute()
         told = Told(
             statuses=[(f"O{number}", "held", "", False) for number in range(2_000)],
             reservations=[f"reserve-{number}" for number in range(2_000)],
@@ -807,8 +812,11 @@ class TestEngineErrors:
         with pytest.raises(redis.exceptions.ResponseError, match="WRONGTYPE"):
             queue.push([b"job"])
 
-    def test_a_server_that_is_gone_is_away(self, settings: Any) -> None:
-        nobody = redis.Redis(port=settings.port, socket_connect_timeout=0.2)
+    def test_a_server_that_is_gone_is_away(self, settings: Settings) -> None:
+        gone = msgspec.structs.replace(
+            settings, redis_url=f"redis://127.0.0.1:{settings.port}/0"
+        )
+        nobody = connect_valkey(gone)
         with pytest.raises(EngineAway):
             BookingQueue(nobody, BOOKING, lease_ms=1, status_ttl_s=1).acquire("one")
 
