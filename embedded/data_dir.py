@@ -31,8 +31,9 @@ def owned(data_dir: Path) -> Iterator[Path]:
         except BlockingIOError:
             lock.seek(0)
             raise SettingsError(
-                f"Another app_queue.py (process {lock.read().strip() or 'unknown'}) runs on "
-                f"{data_dir}. End it first, or set DATA_DIR to another folder."
+                f"{data_dir} is in use by process {lock.read().strip() or 'unknown'}: an "
+                "app_queue.py, or a db_init.py at work. End it first, or set DATA_DIR to another "
+                "folder."
             ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")

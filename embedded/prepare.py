@@ -1,27 +1,25 @@
-"""python -m embedded.prepare [--valkey PORT] [--mongo PORT] -- COMMAND...
+"""python -m embedded.prepare [--valkey PORT] [--mongo PORT]
 
-Waits for the embedded engines, makes the replica set if it is not made yet, and becomes COMMAND.
+Waits for the embedded engines, makes the replica set if it is not made yet, and runs db_init.py.
 A process of its own, because the starter itself must never wait for anybody.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from typing import NoReturn
 
+import db_init
 from embedded.replica_set import wait_primary
 from embedded.servers import READY_WITHIN_S, wait_valkey
 from errors import EngineAway
 
 
-def main() -> NoReturn:
-    """The command. Exits with 1 when an engine does not come."""
+def main() -> int:
+    """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m embedded.prepare", description=__doc__)
     parser.add_argument("--valkey", type=int, metavar="PORT")
     parser.add_argument("--mongo", type=int, metavar="PORT")
-    parser.add_argument("command", nargs="+")
     chosen = parser.parse_args()
     try:
         if chosen.valkey:
@@ -29,9 +27,10 @@ def main() -> NoReturn:
         if chosen.mongo:
             wait_primary(chosen.mongo, within_s=READY_WITHIN_S)
     except EngineAway as error:
-        sys.exit(str(error))
-    os.execv(chosen.command[0], chosen.command)  # noqa: S606 (that is what this is for)
+        print(error, file=sys.stderr)
+        return 1
+    return db_init.main([])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

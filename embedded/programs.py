@@ -51,7 +51,6 @@ class Program:
 def programs(settings: Settings, plan: EnginePlan) -> list[Program]:
     """What `python app_queue.py` runs; nothing in place of what the settings say exists."""
     python = (sys.executable, "-u")
-    seeding = (*python, "db_init.py")
     waited_for: list[str] = []
     chosen: list[Program] = []
     if not settings.redis_url:
@@ -66,7 +65,7 @@ def programs(settings: Settings, plan: EnginePlan) -> list[Program]:
         )
     chosen.append(Program(
         SEEDING, Stage.SEEDING,
-        (*python, "-m", "embedded.prepare", *waited_for, "--", *seeding), once=True,
+        (*python, "-m", "embedded.prepare", *waited_for), once=True,
     ))  # fmt: skip
     for number in range(1, settings.booking_consumers + 1):
         chosen.append(
