@@ -10,9 +10,9 @@ import msgspec
 import redis
 from pymongo.database import Database
 
-import bootstrap
-from booking import commands
+from booking import commands, dead_letters
 from booking.commands import Command, Compensate, PlaceOrder, ReservationJob, Reserve
+from booking.dead_letters import DeadLetter
 from booking.documents import Document, package_document
 from booking.intake import Intake
 from booking.model import FINAL, LIVE, Order, Package, PackageFacts, State
@@ -67,6 +67,13 @@ class World:
             self.database.packages.replace_one(
                 {"_id": one.facts.id}, package_document(one), upsert=True
             )
+
+    def through_the_door(self, count: int) -> list[str]:
+        """Orders of package 1, accepted and waiting."""
+        opener = self.consumer("opener")
+        opener.step()
+        opener.leave()
+        return [self.intake.accept(1, f"a{n}@example.org", None).order_id for n in range(count)]
 
     def push(self, *jobs: Command) -> None:
         self.queue.push([commands.encode(job) for job in jobs])
@@ -144,6 +151,9 @@ class World:
     def compensate_ids(self) -> list[str]:
         return [job.order_id for job in self.reservation_jobs() if isinstance(job, Compensate)]
 
+    def letters(self) -> list[DeadLetter]:
+        return [dead_letters.decode(raw) for raw in self.valkey.lrange(BOOKING.dead, 0, -1)]
+
     def remaining(self, package_id: int = 1) -> int:
         view = self.shelf.package(package_id)
         assert view is not None, f"package {package_id} is not on the shelf"
@@ -182,8 +192,3 @@ class World:
             assert said["state"] == order.state
             assert said["reason"] == (order.reason or "")
             assert (self.valkey.pttl(BOOKING.status(order_id)) > 0) == (order.state in FINAL)
-
-
-def connect(settings: Settings) -> redis.Redis:
-    """Another connection, as another process has."""
-    return bootstrap.connect_valkey(settings, connections=2)

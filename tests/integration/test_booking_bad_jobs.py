@@ -1,0 +1,206 @@
+"""Jobs that cannot be applied, jobs of later versions, and how the process ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import consumer.batches
+from booking import commands
+from booking.commands import PlaceOrder
+from booking.model import Reason, State
+from errors import EngineAway, NewerJob
+from queues.keys import BOOKING
+from tests.booking_world import World, package, place
+from tests.traps import Hurried
+from tests.waiting import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# --- jobs that cannot be applied ------------------------------------------------------------------
+
+
+def poisoned(monkeypatch: pytest.MonkeyPatch, order_id: str, error: BaseException) -> None:
+    """Deciding anything of this order fails."""
+    real = consumer.batches.decide_batch
+
+    def decide_batch(ledger: Any, batch: list[Any], *args: Any, **kwargs: Any) -> Any:
+        if any(command.order_id == order_id for command in batch):
+            raise error
+        return real(ledger, batch, *args, **kwargs)
+
+    monkeypatch.setattr(consumer.batches, "decide_batch", decide_batch)
+
+
+@pytest.mark.parametrize("batch_max", [100, 3])
+def test_a_poison_job_is_buried_alone_and_the_others_keep_their_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch, batch_max: int
+) -> None:
+    world.sell(package(1, 6))
+    ids = world.through_the_door(10)
+    poison = ids[4]
+    poisoned(monkeypatch, poison, ValueError("a fault of ours"))
+    world.settle(world.consumer(stop=Hurried(), batch_max=batch_max))
+    good = [order_id for order_id in ids if order_id != poison]
+    assert list(dict.fromkeys(world.reserve_ids())) == good[:6]
+    order = world.order(poison)
+    assert (order.state, order.reason) == (State.REJECTED, Reason.INTERNAL_ERROR)
+    world.check_told(ids)
+    [letter] = world.letters()
+    job = commands.decode_command(letter.job)
+    assert (letter.source, job.order_id, letter.deliveries) == ("jobs", poison, 6)
+    world.check({1: 6})
+
+
+def test_a_job_that_kills_its_consumer_is_buried_and_nobody_elses(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Segfault(BaseException):
+        pass
+
+    world.sell(package(1, 9))
+    ids = world.through_the_door(5)
+    poisoned(monkeypatch, ids[2], Segfault())
+    deaths = 0
+    for number in range(30):
+        world.lease_runs_out()
+        mortal = world.consumer(f"mortal-{number}", stop=Hurried())
+        try:
+            world.settle(mortal)
+            break
+        except Segfault:
+            deaths += 1
+    assert deaths == 2 + 5, "twice with others, then alone until it was delivered too often"
+    assert world.order(ids[2]).reason is Reason.INTERNAL_ERROR
+    assert [letter.deliveries for letter in world.letters()] == [6]
+    assert all(world.order(i).state is State.HELD for i in ids if i != ids[2])
+
+
+@pytest.mark.parametrize("raw", [
+    b"nonsense", b"\xff", b'{"type":"cancel_order","order_id":"\xff"}',
+    b'{"type":"cancel_order","order_id":"A","x":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+])  # fmt: skip
+def test_what_is_no_job_is_buried_at_once_and_stops_nobody(world: World, raw: bytes) -> None:
+    world.sell(package(1, 5))
+    world.push(place("A"))
+    world.push_raw(raw)
+    world.push(place("B"))
+    world.settle(world.consumer(stop=Hurried()))
+    assert world.states() == {"A": State.HELD, "B": State.HELD}
+    assert [letter.job for letter in world.letters()] == [raw]
+
+
+def test_an_order_that_can_neither_be_read_nor_rejected_stops_nobody(world: World) -> None:
+    world.sell(package(1, 5))
+    world.database.orders.insert_one({"_id": "SPOILT", "by": "hand"})
+    huge = PlaceOrder(order_id="HUGE", package_id=10**30, email="a@b.org", accepted_ms=10**30)
+    world.push(place("A"), place("SPOILT"), huge, place("B"))
+    world.settle(world.consumer(stop=Hurried()))
+    world.database.orders.delete_one({"_id": "SPOILT"})
+    assert world.states() == {"A": State.HELD, "B": State.HELD}
+    assert sorted(commands.decode_command(one.job).order_id for one in world.letters()) == [
+        "HUGE", "SPOILT",
+    ]
+
+
+def test_a_burial_that_crashes_in_between_is_done_again_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First the order is written, then the letter: a crash between the two repeats it."""
+    world.sell(package(1, 5))
+    [order_id] = world.through_the_door(1)
+    poisoned(monkeypatch, order_id, ValueError("a fault of ours"))
+    queue = world.new_queue()
+    real_tell = queue.tell
+    lost: list[int] = []
+
+    def tell(lease: Any, taken: Any, told: Any) -> int:
+        if told.dead and not lost:
+            lost.append(taken.number)
+            raise EngineAway("the answer was lost")
+        return real_tell(lease, taken, told)
+
+    monkeypatch.setattr(queue, "tell", tell)
+    world.settle(world.consumer(queue=queue, stop=Hurried()))
+    assert lost
+    assert len(world.letters()) == 1
+    assert len(world.order(order_id).history) == 2
+    world.check_told([order_id])
+
+
+# --- later versions -------------------------------------------------------------------------------
+
+
+def newer(order_id: str) -> bytes:
+    raw = commands.encode(place(order_id))
+    return raw.replace(b'"v":1', b'"v":2')
+
+
+def test_a_later_version_stops_each_consumer_and_is_applied_by_the_one_that_knows_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.sell(package(1, 5))
+    world.push_raw(newer("A"))
+    for number in range(12):  # a process manager starts it again and again until the upgrade
+        old = world.consumer(f"old-{number}", stop=Hurried())
+        with pytest.raises(NewerJob):
+            old.step()
+        old.leave()
+    assert world.backlog() == 1
+    monkeypatch.setattr(commands, "VERSION", 2)
+    upgraded = world.consumer("new", stop=Hurried())
+    world.settle(upgraded)
+    assert world.states() == {"A": State.HELD}
+    assert world.letters() == []
+
+
+def process(world: World, name: str, **environment: str) -> subprocess.Popen[bytes]:
+    """`python -m consumer <name>` on the engines of this test."""
+    settings = world.settings
+    return subprocess.Popen(
+        [sys.executable, "-m", "consumer", name], cwd=ROOT, stderr=subprocess.PIPE,
+        env={
+            **{key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ},
+            "REDIS_URL": settings.redis_url, "MONGO_URL": settings.mongo_url,
+            "MONGO_DATABASE": settings.mongo_database, "DATA_DIR": settings.data_dir,
+            **environment,
+        },
+    )  # fmt: skip
+
+
+def test_the_process_ends_with_3_at_a_later_version(world: World) -> None:
+    world.sell(package(1, 5))
+    world.push_raw(newer("A"))
+    running = process(world, "booking")
+    _, said = running.communicate(timeout=20)
+    assert running.returncode == 3, said.decode()
+    assert world.backlog() == 1
+    assert not world.valkey.exists(BOOKING.dead, BOOKING.lease)
+
+
+def test_the_process_says_what_an_engine_lacks_and_ends_with_1(world: World) -> None:
+    world.database.orders.drop_index("unit")
+    running = process(world, "booking")
+    _, said = running.communicate(timeout=20)
+    assert running.returncode == 1
+    assert b"lacks the index 'unit'" in said
+
+
+def test_the_process_works_and_ends_with_0_at_sigterm(world: World) -> None:
+    world.sell(package(1, 5))
+    world.push(place("A"))
+    running = process(world, "booking")
+    try:
+        eventually(lambda: world.states() == {"A": State.HELD}, 15)
+        running.terminate()
+        _, said = running.communicate(timeout=10)
+    finally:
+        running.kill()
+    assert running.returncode == 0, said.decode()
+    assert not world.valkey.exists(BOOKING.lease)
+    assert b"@example.org" not in said, "addresses are nobody's business in a log"
