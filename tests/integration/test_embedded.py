@@ -167,9 +167,8 @@ def test_an_orphan_between_fork_and_prctl_ends_too(tmp_path: Path) -> None:
 def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
     plan = servers.EnginePlan(tmp_path, maxmemory_mb=64)
     (plan.mongo_dir / "storage.bson").write_text("not what it says")
-    with pytest.raises(EngineAway, match=r"(?s)MongoDB ended.*storage engine metadata"), embedded.engines(
-        tmp_path
-    ):
+    refused = pytest.raises(EngineAway, match=r"(?s)MongoDB ended.*storage engine metadata")
+    with refused, embedded.engines(tmp_path):
         pytest.fail("it must not start")
 
 
