@@ -302,8 +302,9 @@ def _programs(folder: Path) -> str:
 
 
 def _installed(*names: str, package: str) -> str:
+    everywhere = os.environ["PATH"] + ":/usr/sbin"  # where Debian keeps servers, for root alone
     for name in names:
-        path = shutil.which(name)
+        path = shutil.which(name, path=everywhere)
         if path:
             return path
     raise AssertionError(f"{names[-1]} is missing: apt-get install {package}")

@@ -78,7 +78,7 @@ def confirmed(berth: LocalCompose, order_id: str, within_s: float = 10.0) -> Non
 
 def holder(berth: LocalCompose, valkey: redis.Redis) -> Container:
     """The booking container whose process holds the lease."""
-    token = eventually(lambda: valkey.get(BOOKING.lease), 10, "nobody holds the lease")
+    token = str(eventually(lambda: valkey.get(BOOKING.lease), 10, "nobody holds the lease"))
     for container in berth.containers["booking"]:
         if f"holding the lease {token}" in container.log.read_text():
             return container
@@ -160,8 +160,8 @@ def test_two_reservation_workers_and_one_is_killed(
 
 def test_web_scales_behind_the_door(berth: LocalCompose) -> None:
     first, second = berth.up("web", scale=2)
-    for container in (first, second):
-        eventually(lambda found=container: serves(berth, found), 15, container.name)
+    eventually(lambda: serves(berth, first), 15, first.name)
+    eventually(lambda: serves(berth, second), 15, second.name)
     first.kill()
     # A request that finds nobody there goes to the other one; nobody outside notices.
     for _ in range(40):
