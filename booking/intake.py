@@ -6,6 +6,7 @@ Validation of form and types happens before (web/); here stand the answers of ac
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import msgspec
 import redis
@@ -70,8 +71,13 @@ def door(starts_ms: int | None, ends_ms: int | None) -> str:
     return f"{starts_ms or OPEN_FROM_MS} {OPEN_UNTIL_MS if ends_ms is None else ends_ms}"
 
 
+def new_order_id() -> str:
+    """An id that sorts by its moment and that nobody guesses."""
+    return str(ULID())
+
+
 class Intake:
-    """The producer's side of the booking road."""
+    """The producer's side of the booking road. `new_id` names each order that comes in."""
 
     def __init__(
         self,
@@ -80,12 +86,14 @@ class Intake:
         backlog_max_jobs: int,
         backlog_max_bytes: int,
         idempotency_ttl_s: int,
+        new_id: Callable[[], str] = new_order_id,
     ) -> None:
         self._accept = Script(client, "accept")
         self._push = Script(client, "push")
         self._backlog_max_jobs = backlog_max_jobs
         self._backlog_max_bytes = backlog_max_bytes
         self._idempotency_ttl_ms = idempotency_ttl_s * 1_000
+        self._new_id = new_id
 
     def accept(self, package_id: int, email: str, idempotency_key: str | None) -> Accepted:
         """Queue an order, in one round trip.
@@ -93,7 +101,7 @@ class Intake:
         Raises a Refusal, or EngineAway when it is not known whether the order was queued: with
         an Idempotency-Key the client may ask again without ordering twice.
         """
-        order_id = str(ULID())
+        order_id = self._new_id()
         head = commands.open_place_order(order_id, package_id, email)
         keys = [BOOKING.jobs, BOOKING.bell, BOOKING.counters, BOOKING.status(order_id),
                 BOOKING.doors, BOOKING.pressure]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
+import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
 from pymongo import ASCENDING, InsertOne, ReadPreference, UpdateMany, UpdateOne
 from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
@@ -40,13 +42,30 @@ PARALLEL_FROM = 100
 UNITS_AT_ONCE = 50_000
 
 
-class BookingStore:
-    """The two collections of the booking road in one database."""
+class Writes(NamedTuple):
+    """What a batch wants written, encoded."""
 
-    def __init__(self, database: Database[documents.Document]) -> None:
+    updates: list[documents.Change]
+    inserts: list[InsertOne[Any]]
+
+
+class BookingStore:
+    """The two collections of the booking road in one database.
+
+    `second` runs the other half of a bulk write of `parallel_from` items or more.
+    """
+
+    def __init__(
+        self,
+        database: Database[documents.Document],
+        *,
+        second: Executor | None = None,
+        parallel_from: int = PARALLEL_FROM,
+    ) -> None:
         self._orders = self._durable(database, "orders")
         self._packages = self._durable(database, "packages")
-        self._second = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._second = second or ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._parallel_from = parallel_from
 
     @staticmethod
     def _durable(
@@ -138,22 +157,26 @@ class BookingStore:
             found = self._orders.find({"slot": {"$in": keys}}, {"_id": 0, "slot": 1})
             return [d["slot"] for d in found.hint("slot")]
 
-    def write(self, changed: Sequence[tuple[Order | None, Order]]) -> None:
-        """Write (as loaded or None, as decided) pairs: updates first, for they free units.
+    def prepare(self, changed: Sequence[tuple[Order | None, Order]]) -> Writes:
+        """Encode (as loaded or None, as decided) pairs, so that writing them is only sending."""
+        return Writes(
+            updates=[documents.order_change(before, after)
+                     for before, after in changed if before is not None],
+            inserts=[InsertOne(RawBSONDocument(bson.encode(documents.order_document(after))))
+                     for before, after in changed if before is None],
+        )
+
+    def write(self, changed: Writes | Sequence[tuple[Order | None, Order]]) -> None:
+        """Write what was prepared, or the pairs themselves: updates first, for they free units.
 
         A crash between the two writes leaves ended orders and no new ones: the batch comes again
         and decides the rest. Raises Surprise unless every single write counted.
         """
-        updates = [
-            documents.order_change(before, after) for before, after in changed if before is not None
-        ]
-        inserts = [
-            documents.order_document(after) for before, after in changed if before is None
-        ]
-        if updates:
-            self._at_once(self._update, updates)
-        if inserts:
-            self._insert(inserts)
+        writes = changed if isinstance(changed, Writes) else self.prepare(changed)
+        if writes.updates:
+            self._at_once(self._update, writes.updates)
+        if writes.inserts:
+            self._insert(writes.inserts)
 
     def _at_once(self, write: Callable[[list[Any]], None], items: list[Any]) -> None:
         """Write a long list over two connections, for mongod serves each with one core.
@@ -161,7 +184,7 @@ class BookingStore:
         The halves are of one statement without an order. Both have ended when this returns or
         raises: no write of ours may come after the batch was given up.
         """
-        if len(items) < PARALLEL_FROM:
+        if len(items) < self._parallel_from:
             write(items)
             return
         half = len(items) // 2
@@ -169,7 +192,7 @@ class BookingStore:
         try:
             write(items[half:])
         finally:
-            wait([other])
+            other.exception()  # waits, and raises nothing of its own
         other.result()
 
     def _update(self, changes: list[documents.Change]) -> None:
@@ -192,9 +215,9 @@ class BookingStore:
         if done.matched_count != len(changes):
             raise Surprise(f"{done.matched_count} of {len(changes)} updates matched")
 
-    def _insert(self, inserts: list[documents.Document]) -> None:
+    def _insert(self, inserts: list[InsertOne[Any]]) -> None:
         with mongo_errors():
-            done = self._orders.bulk_write([InsertOne(d) for d in inserts], ordered=False)
+            done = self._orders.bulk_write(inserts, ordered=False)
         if done.inserted_count != len(inserts):
             raise Surprise(f"{done.inserted_count} of {len(inserts)} inserts counted")
 

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
 import msgspec
@@ -52,6 +52,7 @@ class BookingConsumer:
         memory_percent: Callable[[], int],
         stop: threading.Event,
         monotonic: Callable[[], float] = time.monotonic,
+        writer: Executor | None = None,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -60,7 +61,7 @@ class BookingConsumer:
         self._stop = stop
         self._memory = Memory(queue, store, limits, memory_percent=memory_percent,
                               monotonic=monotonic)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._lease: Lease | None = None
         self._waiting = 1
         self._in_hand = False
@@ -160,7 +161,7 @@ class BookingConsumer:
         batch = self._decide_or_bury(lease, taken)
         while batch is not None:
             if not self._more_behind(batch.taken):
-                self._store.write(batch.decided.changed)
+                self._store.write(batch.writes)
                 self._tell(lease, batch)
                 return
             batch = self._write_and_look_ahead(lease, batch)
@@ -183,7 +184,7 @@ class BookingConsumer:
 
         Whatever fails leaves in flight what was not told: it comes back, both batches as one.
         """
-        written = self._writer.submit(self._store.write, batch.decided.changed)
+        written = self._writer.submit(self._store.write, batch.writes)
         try:
             behind = self._queue.take_behind(
                 lease, batch.taken.number, most=self._limits.batch_max
@@ -191,7 +192,7 @@ class BookingConsumer:
             following = self._decide(behind, before=batch)
         finally:
             # Whatever happens here, no write of ours may still be under way afterwards.
-            wait([written])
+            written.exception()
         written.result()
         self._tell(lease, batch)
         if following is None and behind.jobs:

@@ -11,7 +11,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Protocol
 
 from booking import commands
@@ -100,7 +101,10 @@ def _unreachable(job: Reserve, may_exist: tuple[Part, ...], away: SupplierAway) 
 
 
 class ReservationConsumer:
-    """Takes jobs as threads are free, and keeps the heartbeat whatever the threads do."""
+    """Takes jobs as threads are free, and keeps the heartbeat whatever the threads do.
+
+    `pool` runs up to `threads` jobs at once, and `event` makes what its end of a job sets.
+    """
 
     def __init__(
         self,
@@ -110,15 +114,17 @@ class ReservationConsumer:
         threads: int,
         heartbeat_ms: int,
         stop: threading.Event,
+        pool: Executor | None = None,
+        event: Callable[[], threading.Event] = threading.Event,
     ) -> None:
         self._work = work
         self._saga = saga
         self._threads = threads
         self._beat_s = heartbeat_ms / 1_000 / BEATS_PER_HEARTBEAT
         self._stop = stop
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="saga")
+        self._pool = pool or ThreadPoolExecutor(threads, thread_name_prefix="saga")
         self._busy: dict[Future[None], bytes] = {}
-        self._slot_free = threading.Event()
+        self._slot_free = event()
         self._newer: NewerJob | None = None
 
     def step(self) -> None:
