@@ -7,7 +7,7 @@ is worth something only as long as it does not believe the code that it checks.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from bson.datetime_ms import DatetimeMS
@@ -160,7 +160,7 @@ class Sold:
 
     def __init__(self, quotas: Mapping[int, int]) -> None:
         self._quotas = quotas
-        self._seen: dict[int, Counter[int]] = {}
+        self._seen: defaultdict[int, Counter[int]] = defaultdict(Counter)
 
     def add(self, order: Document) -> None:
         """Count a live order. One that does not say what it saw is held to today's quota."""
@@ -168,11 +168,11 @@ class Sold:
         seen = whole(order.get("quota_seen"))
         if seen is None:
             seen = self._quotas.get(package_id, 0)
-        self._seen.setdefault(package_id, Counter())[seen] += 1
+        self._seen[package_id][seen] += 1
 
     def live(self, package_id: int) -> int:
         """How many live orders the package has."""
-        return sum(self._seen.get(package_id, Counter()).values())
+        return self._seen[package_id].total()
 
     def oversold(self) -> Iterable[Defect]:
         """Packages with more live orders than the quotas allow that these orders saw.

@@ -53,7 +53,8 @@ class Road:
     """Everything between the door and the last status, moved by the test alone."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = msgspec.structs.replace(settings, beat_ms=50)
+        # The test moves the consumer: its lease must last from one step to the next.
+        self.settings = msgspec.structs.replace(settings, beat_ms=50, lease_ms=60_000)
         self.client = bootstrap.connect_valkey(self.settings)
         self.mongo = bootstrap.connect_mongo(self.settings)
         self.database = bootstrap.database(self.settings, self.mongo)
