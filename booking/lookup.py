@@ -108,6 +108,8 @@ def moment(ms: int) -> dt.datetime:
 
 def _same(ours: str, given: str) -> bool:
     """Compared in constant time, so that the answer's delay tells nothing."""
-    return hmac.compare_digest(
-        ours.strip().casefold().encode(), given.strip().casefold().encode()
-    )
+    return hmac.compare_digest(_comparable(ours), _comparable(given))
+
+
+def _comparable(email: str) -> bytes:
+    return email.strip().casefold().encode(errors="surrogatepass")  # of whatever was sent
