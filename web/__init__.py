@@ -79,7 +79,7 @@ def build_app(settings: Settings) -> Flask:
         lookup=OrderLookup(valkey, store),
         shelf=Shelf(valkey),
         throttle=MissThrottle(
-            settings.redis_url, misses_per_minute=settings.lookup_misses_per_minute
+            valkey, misses_per_minute=settings.lookup_misses_per_minute
         ),
     )
     for blueprint in (api, health, pages):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+import redis
 from limits import RateLimitItemPerMinute
-from limits.storage import storage_from_string
+from limits.storage import RedisStorage
 from limits.strategies import FixedWindowRateLimiter
 from werkzeug.exceptions import TooManyRequests
 
@@ -15,8 +16,10 @@ from engine_errors import valkey_errors
 class MissThrottle:
     """Counts misses in Valkey, so that all web processes count together."""
 
-    def __init__(self, redis_url: str, *, misses_per_minute: int) -> None:
-        storage = storage_from_string(redis_url, key_prefix="berth-misses")
+    def __init__(self, client: redis.Redis, *, misses_per_minute: int) -> None:
+        # Our own connections: those that the library would open wait without a bound.
+        storage = RedisStorage("redis://", connection_pool=client.connection_pool,
+                               key_prefix="berth-misses")
         self._limiter = FixedWindowRateLimiter(storage)
         self._limit = RateLimitItemPerMinute(misses_per_minute)
 
