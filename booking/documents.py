@@ -12,9 +12,11 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeGuard
 
+import bson
 import msgspec
 from bson import Decimal128
 from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
 
 from booking.model import (
     LIMIT_MAX,
@@ -67,7 +69,7 @@ def order_document(order: Order) -> Document:
     }
     if order.quota_seen is not None:
         document["quota_seen"] = order.quota_seen
-    document.update(_sometimes(order))
+    _sometimes(order, document)
     return document
 
 
@@ -82,7 +84,7 @@ class Change(NamedTuple):
 
 def order_change(before: Order, after: Order) -> Change:
     """What differs. Orders that end alike in one batch are twins: one statement ends them all."""
-    had, kept = _sometimes(before), _sometimes(after)
+    had, kept = _sometimes(before, {}), _sometimes(after, {})
     changed = {name: value for name, value in kept.items() if had.get(name) != value}
     changed["decided_at"] = _date(after.decided_ms)
     if after.state is not before.state:
@@ -103,9 +105,8 @@ def order_change(before: Order, after: Order) -> Change:
     return Change(after.order_id, before.state._value_, update, twin)
 
 
-def _sometimes(order: Order) -> Document:
-    """The fields that an order has only for a part of its life."""
-    document: Document = {}
+def _sometimes(order: Order, document: Document) -> Document:
+    """Add the fields that an order has only for a part of its life."""
     if order.unit is not None:
         document["unit"] = unit_key(order.package_id, order.unit)
     if order.slot is not None:
@@ -124,11 +125,13 @@ def _sometimes(order: Order) -> Document:
     return document
 
 
-def _event_document(event: Event) -> Document:
+@lru_cache(maxsize=4_096)
+def _event_document(event: Event) -> RawBSONDocument:
+    """One line of a history, encoded once for all orders that share it."""
     line: Document = {"state": event.state._value_, "at": _date(event.at_ms)}
     if event.reason is not None:
         line["reason"] = event.reason._value_
-    return line
+    return RawBSONDocument(bson.encode(line))
 
 
 _STATES = {state.value: state for state in State}
@@ -173,15 +176,16 @@ def _ms(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-def facts_document(facts: PackageFacts) -> Document:
-    """The part of a package that an order copies."""
-    return {
+@lru_cache(maxsize=4_096)
+def facts_document(facts: PackageFacts) -> RawBSONDocument:
+    """The part of a package that an order copies, encoded once for all of its orders."""
+    return RawBSONDocument(bson.encode({
         "id": facts.id,
         "flight": facts.flight,
         "stay": facts.stay,
         "price": facts.price,
         "currency": facts.currency,
-    }
+    }))
 
 
 def package_document(package: Package) -> Document:

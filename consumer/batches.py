@@ -12,12 +12,12 @@ import msgspec
 
 from booking import commands
 from booking.allotment import Allotment, Ledger
-from booking.batch import Decided, Named, decide_batch, follow_ups, named
+from booking.batch import Named, decide_batch, follow_ups, named
 from booking.commands import Command, ExpireHold
 from booking.documents import slot_key
 from booking.model import Package
 from booking.projection import project
-from booking.store import BookingStore
+from booking.store import BookingStore, Writes
 from queues.reliable import BookingQueue, Taken, Told
 
 SWEEP_MOST = 500
@@ -42,7 +42,7 @@ class Batch(msgspec.Struct):
 
     taken: Taken
     names: Named
-    decided: Decided
+    writes: Writes
     told: Told
 
 
@@ -125,7 +125,7 @@ class Memory:
         if whole_shelf and self._memory_percent() >= self._limits.memory_max_percent:
             told.pressure = "memory"
         self._sweep(taken, told)
-        return Batch(taken, names, decided, told)
+        return Batch(taken, names, self._store.prepare(decided.changed), told)
 
     def _read_slots(self, ledger: Ledger, customers: set[tuple[int, str]]) -> None:
         wanted = {
