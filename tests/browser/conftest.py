@@ -6,7 +6,7 @@ system is enough; with another distribution each worker starts its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,15 +15,13 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from tests.browser.surfing import Browser
+from tests.browser.surfing import Browser, Open
 from tests.system import System, running_system
 
 DRIVER = "/usr/bin/chromedriver"
 CHROMIUM = "/usr/bin/chromium"
 LOAD_WITHIN_S = 30
 NO_JAVASCRIPT = 2  # "block", in Chromium's content settings
-
-Open = Callable[..., Browser]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

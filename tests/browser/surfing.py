@@ -108,3 +108,6 @@ class Browser:
         self.type("#order_id", order_id)
         self.type("#email", email)
         self.find("main form button").click()
+
+
+Open = Callable[..., Browser]  # the fixture `open_browser`

@@ -14,8 +14,7 @@ from ulid import ULID
 
 import bootstrap
 import settings
-from tests.browser.conftest import Open
-from tests.browser.surfing import Browser
+from tests.browser.surfing import Browser, Open
 from tests.system import System
 from tests.waiting import eventually
 
