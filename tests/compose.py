@@ -204,7 +204,9 @@ class Container:
             "service_completed_successfully": lambda: self.exit_code() == 0,
         }[condition]
         try:
-            eventually(held, READY_WITHIN_S, f"{self.name} {condition}")
+            # What has ended will not get there by itself.
+            eventually(lambda: held() or not self.running(), READY_WITHIN_S, self.name)
+            assert held(), f"{self.name} ended with {self.exit_code()}, before {condition}"
         except AssertionError as error:
             raise AssertionError(f"{error}; its log ends with:\n{self.last_words()}") from None
 
