@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import redis
@@ -21,7 +22,7 @@ from pymongo.errors import PyMongoError
 import bootstrap
 from audit.auditor import Auditor, Verdict
 from audit.documents import Documents
-from audit.findings import Kind
+from audit.findings import WORDS_MAX, Kind
 from audit.orders import STATES
 from audit.pulse import Glance
 from audit.statuses import Bar
@@ -34,6 +35,7 @@ EXIT_WELL, EXIT_WRONG, EXIT_UNKNOWN = 0, 1, 2
 OWED_WITHIN_SWEEPS = 4
 # A standby may have to take over before a hold can be ended, and a batch may be long.
 HOLD_GRACE_MS = 5_000
+SHOWN_MAX = 20
 
 _EPILOG = """\
 The JSON line has: ok, orders (documents), accepted (documents and what is queued), confirmed,
@@ -85,10 +87,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     started_s = time.monotonic()
     try:
+        if chosen.findings is not None:
+            chosen.findings.write_text("")  # a path that cannot be written is said at once
         verdict = _audit(load(), chosen, say)
         answer = _answer(verdict, round(time.monotonic() - started_s, 2))
         code = EXIT_WELL if answer.ok else EXIT_WRONG if verdict.found else EXIT_UNKNOWN
-    except (BerthError, PyMongoError, redis.RedisError) as error:
+        if chosen.findings is not None:
+            chosen.findings.write_text("".join(f"{words}\n" for words in verdict.words))
+    except (BerthError, PyMongoError, redis.RedisError, OSError) as error:
         answer, code = Answer(ok=False, error=f"{type(error).__name__}: {error}"), EXIT_UNKNOWN
     for line in _summary(answer, code):
         say(line)
@@ -121,6 +127,10 @@ def _parser() -> argparse.ArgumentParser:
         "--no-supplier", action="store_true",
         help="do not compare with the supplier's book (it is only read where the supplier is the "
         "simulator)",
+    )
+    parser.add_argument(
+        "--findings", metavar="FILE", type=Path,
+        help=f"write the findings to FILE, a line each, up to {WORDS_MAX} of them",
     )
     return parser
 
@@ -179,7 +189,7 @@ def _answer(verdict: Verdict, seconds: float) -> Answer:
         ok=verdict.settled and not verdict.found and not verdict.under_way,
         orders=look.orders,
         accepted=look.orders + look.undecided,
-        findings=look.findings.words,
+        findings=verdict.words[:SHOWN_MAX],
         supplier=look.supplier,
         supplier_earlier=look.supplier_earlier,
         dead_letters=verdict.dead_letters,

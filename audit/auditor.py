@@ -54,6 +54,11 @@ class Verdict(msgspec.Struct, frozen=True):
     settled: bool
 
     @property
+    def words(self) -> list[str]:
+        """What is wrong, in plain words."""
+        return self.look.findings.words
+
+    @property
     def found(self) -> int:
         """How many things are wrong."""
         return sum(self.look.findings.counts.values())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from enum import StrEnum
 
-SHOWN_MAX = 20
-DOUBTS_MAX = 10_000
+# In words; what is beyond is counted only.
+WORDS_MAX = 10_000
 
 
 class Kind(StrEnum):
@@ -43,12 +43,12 @@ class Findings:
     def fact(self, kind: Kind, words: str, count: int = 1) -> None:
         """Something is wrong, whatever else moves. `count` is how many things are."""
         self.counts[kind] += count
-        if len(self.words) < SHOWN_MAX:
+        if len(self.words) < WORDS_MAX:
             self.words.append(f"{kind}: {words}")
 
     def doubt(self, kind: Kind, words: str, count: int = 1) -> None:
-        """Something looks wrong. What is beyond DOUBTS_MAX is counted without its words."""
-        if len(self._doubts) < DOUBTS_MAX:
+        """Something looks wrong. What is beyond WORDS_MAX is counted without its words."""
+        if len(self._doubts) < WORDS_MAX:
             self._doubts[kind, words] = count
         else:
             self._further[kind] += count

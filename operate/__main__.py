@@ -23,6 +23,7 @@ from engine_errors import valkey_errors
 from errors import BerthError
 from operate.dead import Letters
 from operate.output import EXIT_DONE, EXIT_REFUSED, EXIT_UNABLE, Refused, Result
+from operate.retell import Retelling
 from operate.sales import Sales
 from operate.watch import Watch
 from settings import load
@@ -36,6 +37,7 @@ class Tools(msgspec.Struct, frozen=True):
     letters: Letters
     sales: Sales
     watch: Watch
+    retelling: Retelling
 
 
 Command = Callable[[Tools, argparse.Namespace], Result]
@@ -79,6 +81,8 @@ def _run(chosen: argparse.Namespace) -> Result:
             Letters(client, store, now_ms),
             Sales(client, database, store),
             Watch(client, database, settings, now_ms),
+            Retelling(client, store, bootstrap.booking_queue(settings, client),
+                      backlog_max_jobs=settings.backlog_max_jobs),
         )
         command: Command = chosen.command
         return command(tools, chosen)
@@ -106,6 +110,10 @@ def _parser() -> argparse.ArgumentParser:
          "asked for again every OWED_AFTER_S by themselves.")
     _add_sales(commands)
     _add_dead(commands)
+    _add(commands, "retell", lambda tools, _: tools.retelling.retell(),
+         "tell statuses again that are behind MongoDB",
+         "For use after an older copy of Valkey was restored: statuses that differ from their "
+         "orders in MongoDB are told again by the booking consumer. Harmless at any time.")
     return parser
 
 

@@ -568,11 +568,13 @@ def test_confirmed_without_a_number_is_seen_without_the_book(audited: Audited) -
 # --- how it looks -----------------------------------------------------------------------------
 
 
-def test_the_first_twenty_in_words_and_all_in_numbers(audited: Audited) -> None:
+def test_the_first_twenty_in_words_and_all_in_numbers(audited: Audited, tmp_path: Path) -> None:
     for number in range(30):
         copy_of(audited, audited.failed[0], unit=f"1:{1_000 + number}")
-    code, answer = audited.look()
+    every = tmp_path / "findings.txt"
+    code, answer = audited.look("--findings", str(every))
     assert (code, answer["oversold"], len(answer["findings"])) == (1, 30, 20)
+    assert len(every.read_text().splitlines()) == 30
 
 
 def test_a_system_that_keeps_moving_is_no_defect(audited: Audited) -> None:

@@ -180,6 +180,34 @@ def test_orders_by_state(operate: Operator) -> None:
     assert operate("orders").splitlines()[-1].split() == ["all", "4"]
 
 
+def test_statuses_of_an_old_copy_are_told_again(operate: Operator) -> None:
+    """A status key that says held, of an order that is confirmed: no job is left to tell it."""
+    road = operate.road
+    order_id, other = held(road), held(road)
+    copy = road.client.dump(BOOKING.status(order_id))
+    road.supply(confirmed)
+    road.client.restore(BOOKING.status(order_id), 0, copy, replace=True)
+    road.orders.delete_one({"_id": other})
+    assert operate.json("retell") == {"told_again": 1, "without_document": 1}
+    road.work()
+    assert road.client.hget(BOOKING.status(order_id), "state") == b"confirmed"
+    assert road.client.ttl(BOOKING.status(order_id)) > 0
+    assert "0 orders are told again" in operate("retell")
+    order = road.store.find_order(order_id)
+    assert order is not None
+    assert [event.state for event in order.history] == ["queued", "held", "confirmed"]
+
+
+def test_telling_again_ends_no_hold(operate: Operator) -> None:
+    road = operate.road
+    order_id = held(road)
+    road.client.hset(BOOKING.status(order_id), "state", "queued")
+    assert operate.json("retell")["told_again"] == 1
+    road.work()
+    assert road.client.hget(BOOKING.status(order_id), "state") == b"held"
+    assert road.orders.count_documents({"state": "held"}) == 1
+
+
 # --- steering a sale --------------------------------------------------------------------------
 
 
@@ -277,7 +305,8 @@ def test_an_engine_that_is_away_is_exit_code_2(operate: Operator, variable: str)
 
 
 @pytest.mark.parametrize("command", ["queues", "orders", "owed", "pause", "resume", "quota",
-                                     "dead", "dead list", "dead show", "dead retry", "dead drop"])
+                                     "retell", "dead", "dead list", "dead show", "dead retry",
+                                     "dead drop"])
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command.split(), "--help"])
