@@ -45,14 +45,21 @@ access_log_format = '%(h)s "%(m)s %(U)s %(H)s" %(s)s %(B)s bytes %(M)s ms'
 
 
 class _Discreet(Logger):  # type: ignore[misc]
-    """Drops query strings from gunicorn's messages about requests that it could not serve."""
+    """Logs paths as they were sent: without queries, and with line ends still encoded."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         self.error_log.addFilter(_without_queries)
 
+    def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> dict[str, Any]:
+        found: dict[str, Any] = super().atoms(resp, req, environ, request_time)
+        # Decoded, a path could hold a line end, and after it a line that nobody logged.
+        found["U"] = environ["RAW_URI"].partition("?")[0]
+        return found
+
 
 def _without_queries(record: logging.LogRecord) -> bool:
+    # Messages about requests that could not be read or served quote them.
     record.msg = _QUERY.sub("?...", record.getMessage())
     record.args = None
     return True
