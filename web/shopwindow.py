@@ -31,10 +31,10 @@ _COLD_COUNTRIES = frozenset({
 })
 _WARM_COUNTRIES = frozenset({
     "Australia", "Barbados", "Brazil", "Cambodia", "Colombia", "Costa Rica", "Cuba",
-    "Dominican Republic", "Ecuador", "Fiji", "French Polynesia", "Ghana", "Hong Kong", "India", "Indonesia",
-    "Jamaica", "Kenya", "Malaysia", "Maldives", "Mauritius", "Mexico", "Panama", "Philippines",
-    "Puerto Rico", "Senegal", "Seychelles", "Singapore", "Sri Lanka", "Taiwan", "Tanzania",
-    "Thailand", "Vietnam",
+    "Dominican Republic", "Ecuador", "Fiji", "French Polynesia", "Ghana", "Hong Kong", "India",
+    "Indonesia", "Jamaica", "Kenya", "Malaysia", "Maldives", "Mauritius", "Mexico", "Panama",
+    "Philippines", "Puerto Rico", "Senegal", "Seychelles", "Singapore", "Sri Lanka", "Taiwan",
+    "Tanzania", "Thailand", "Vietnam",
 })
 _DRY_COUNTRIES = frozenset({
     "Algeria", "Bahrain", "Egypt", "Israel", "Jordan", "Kuwait", "Morocco", "Namibia", "Oman",
