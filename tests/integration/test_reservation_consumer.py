@@ -403,14 +403,15 @@ def test_a_worker_that_slept_before_the_room_leaves_no_room_behind(
 
 
 def test_a_stopping_worker_returns_its_jobs_and_reports_no_failure(
-    world: World, booker: Booker, simulator: SimulatorProcess
+    world: World, booker: Booker, simulator: SimulatorProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     ids = [booker.order() for _ in range(3)]
     simulator.switch(fault_rate=1)
+    caplog.set_level("INFO", logger="suppliers")
     stop = threading.Event()
-    with Worker(world, supplier(simulator, attempts=10, backoff_max_s=5, stop=stop), threads=2,
-                stop=stop):  # fmt: skip
-        eventually(lambda: world.valkey.llen(BOOKING.reservations.inflight("worker")) == 2)
+    patient = supplier(simulator, attempts=10, backoff_max_s=20, stop=stop)
+    with Worker(world, patient, threads=2, stop=stop):
+        eventually(lambda: caplog.text.count("the next follows") >= 2, message="both were asked")
     assert world.reserve_ids() == ids, "in front again, in their order"
     assert world.backlog() == 0
 
