@@ -78,7 +78,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     b"Connection: close\r\n\r\n",
     b"GET http://x/livez?email=ann@example.org HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     b"GET /livez?email=ann@example.org HTTP/9.9\r\nHost: x\r\n\r\n",
-    b"G@T /livez?email=ann@example.org HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /livez?email=ann@example.org\r\n\r\n",
+    b"GET /livez?email=ann@example.org HTTP/1.1 again\r\nHost: x\r\n\r\n",
     b"GET /livez?email=ann@example.org&" + b"x" * 5_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
 ])  # fmt: skip
 def test_no_address_of_a_customer_is_logged(served: Served, raw: bytes) -> None:
