@@ -85,4 +85,34 @@ class BookingKeys(QueueKeys):
         return self.prefix + "idempotency:" + hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
+class SearchKeys(QueueKeys):
+    """Keys of the search road. All of one search expire at the same moment.
+
+    entry:<search>              hash    times, revision, is_completed, open parts
+    entry:<search>:rates        list    rates as JSON, in the order of their arrival
+    entry:<search>:suppliers    hash    supplier -> its progress as JSON
+    entry:<search>:chunks       set     chunks that came, so that none counts twice
+    """
+
+    def __init__(self) -> None:
+        super().__init__("search")
+
+    def entry(self, search_id: str) -> str:
+        """The hash of one search."""
+        return f"{self.prefix}entry:{search_id}"
+
+    def rates(self, search_id: str) -> str:
+        """Its rates."""
+        return self.entry(search_id) + ":rates"
+
+    def suppliers(self, search_id: str) -> str:
+        """Its suppliers' progress."""
+        return self.entry(search_id) + ":suppliers"
+
+    def chunks(self, search_id: str) -> str:
+        """What came for it already."""
+        return self.entry(search_id) + ":chunks"
+
+
 BOOKING = BookingKeys()
+SEARCH = SearchKeys()

@@ -69,6 +69,7 @@ class ReliableQueue:
         self._release = Script(client, "release")
         self._take = Script(client, "take")
         self._push = Script(client, "push")
+        self._done = Script(client, "done")
 
     def acquire(self, consumer: str) -> Lease | None:
         """Take the lease, or return None while another consumer holds it."""
@@ -121,6 +122,21 @@ class ReliableQueue:
             raise LeaseLost(f"take: {answer[0].decode()}")
         number, deliveries, now_ms, pushed, applied, *jobs = answer[1:]
         return Taken(number, deliveries, now_ms, pushed, applied, jobs)
+
+    def done(self, lease: Lease, taken: Taken) -> int:
+        """Forget a batch that leaves nothing to tell; returns how many jobs wait.
+
+        Raises LeaseLost.
+        """
+        keys = self._keys
+        answer = self._done(
+            [keys.lease, keys.batch, keys.inflight, keys.counters],
+            [lease.token, taken.number, self._lease_ms, len(taken.jobs),
+             sum(map(len, taken.jobs))],
+        )
+        if answer[0] != b"told":
+            raise LeaseLost("done: lease or batch number are not ours any more")
+        return int(answer[1])
 
     def push(self, jobs: Sequence[bytes], *, most_waiting: int = 0) -> bool:
         """Push jobs, oldest first. False when more than `most_waiting` (0: any) wait already."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from booking.model import Reason
-from queues.keys import BOOKING, WorkKeys
+from queues.keys import BOOKING, SEARCH, WorkKeys
 
 ROOT = Path(__file__).resolve().parents[2]
 LUA = ROOT / "queues" / "lua"
@@ -310,22 +310,23 @@ def test_every_reason_is_given_by_somebody() -> None:
 def built_keys() -> set[str]:
     """Every key that the builders can build, a variable end as `<`."""
     found: set[str] = set()
-    for keys in (BOOKING, BOOKING.reservations):
+    for keys in (BOOKING, BOOKING.reservations, SEARCH):
         for name, value in vars(keys).items():
             if isinstance(value, str) and name != "prefix":
                 found.add(value + "<" if value.endswith(":") else value)
         for name in dir(type(keys)):
             builder = getattr(keys, name)
             if callable(builder) and not name.startswith("_"):
-                found.add(builder("x").rpartition(":")[0] + ":<")
+                found.add(builder("?").replace("?", "<") if "?" in builder("?")
+                          else builder("?").rpartition(":")[0] + ":<")
     return found
 
 
 def test_the_page_of_keys_lists_every_key_and_no_other() -> None:
     page = (ROOT / "docs" / "keys.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\| `(\{booking\}:[^`]+)`", page, re.MULTILINE)
+    listed = re.findall(r"^\| `(\{[a-z]+\}:[^`]+)`", page, re.MULTILINE)
     assert len(listed) == len(set(listed))
-    assert {re.sub(r"<.*", "<", key) for key in listed} == built_keys()
+    assert {re.sub(r"<[^>]*>", "<", key) for key in listed} == built_keys()
     assert isinstance(BOOKING.reservations, WorkKeys)
 
 
@@ -343,7 +344,7 @@ def test_every_script_says_its_keys_arguments_and_answers() -> None:
 def test_only_the_door_is_refused_at_the_memory_limit() -> None:
     allowed = {name for name, text in lua().items()
                if text.splitlines()[0] == "#!lua flags=allow-oom"}  # fmt: skip
-    assert set(lua()) - allowed == {"accept"}
+    assert set(lua()) - allowed == {"accept", "search_begin", "search_plan", "search_append"}
     assert lua()["accept"].splitlines()[0] == "#!lua"
 
 
@@ -359,4 +360,4 @@ def test_every_script_is_called_by_somebody() -> None:
 
 
 def test_all_keys_of_a_road_share_one_hash_tag() -> None:
-    assert {key[: key.index("}") + 1] for key in built_keys()} == {"{booking}"}
+    assert {key[: key.index("}") + 1] for key in built_keys()} == {"{booking}", "{search}"}

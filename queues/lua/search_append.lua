@@ -1,0 +1,45 @@
+#!lua
+-- Append a supplier's rates, and finish one of its parts with the last of them. The same chunk
+-- twice changes nothing; neither does a chunk for a search that is completed, expired, or past its
+-- deadline: what was shown stays as it was shown.
+--
+-- KEYS  1 entry  2 rates  3 suppliers  4 chunks that came
+-- ARGV  1 supplier  2 chunk id  3 "1" when its part is finished  4 error text or ""
+--       5.. rates as JSON
+-- Returns {"appended", rates so far}, {"repeated"} or {"late"}
+local now = redis.call('TIME')
+local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local entry = redis.call('HMGET', KEYS[1],
+    'is_completed', 'deadline_ms', 'created_ms', 'expires_ms', 'open')
+local line = redis.call('HGET', KEYS[3], ARGV[1])
+if entry[1] ~= '0' or not line or now_ms >= tonumber(entry[2]) then
+    return {'late'}
+end
+if redis.call('SADD', KEYS[4], ARGV[2]) == 0 then
+    return {'repeated'}
+end
+line = cjson.decode(line)
+-- By the thousand: Lua's stack bounds what one call takes.
+for first = 5, #ARGV, 1000 do
+    redis.call('RPUSH', KEYS[2], unpack(ARGV, first, math.min(first + 999, #ARGV)))
+end
+line.rates = line.rates + #ARGV - 4
+line.latency_ms = now_ms - tonumber(entry[3])
+if ARGV[4] ~= '' then
+    line.error = ARGV[4]
+end
+if ARGV[3] == '1' then
+    line.parts_done = line.parts_done + 1
+    if line.parts_done == line.parts then
+        line.state = (line.error and line.rates == 0) and 'failed' or 'done'
+    end
+    if redis.call('HINCRBY', KEYS[1], 'open', -1) == 0 then
+        redis.call('HSET', KEYS[1], 'is_completed', 1)
+    end
+end
+redis.call('HSET', KEYS[3], ARGV[1], cjson.encode(line))
+redis.call('HINCRBY', KEYS[1], 'revision', 1)
+for i = 2, 4 do
+    redis.call('PEXPIREAT', KEYS[i], entry[4])
+end
+return {'appended', redis.call('LLEN', KEYS[2])}

@@ -1,0 +1,124 @@
+"""The search entry in Valkey: begun once, appended to by many, read by all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import redis
+
+from errors import BerthError
+from queues.keys import SearchKeys
+from queues.scripts import Script
+from search.model import Entry, OfferedRate, SupplierProgress
+from search.query import SearchQuery
+
+
+class TooManySearches(BerthError):
+    """The searches that wait fill their list; nothing was begun."""
+
+    retryable = True
+
+
+class RunSearch(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run_search"):
+    """The job of a new search."""
+
+    query: SearchQuery
+    v: int = 1
+
+
+class SearchEntries:
+    """Begin, plan, append and read, each in one call. All may raise EngineAway."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: SearchKeys,
+        *,
+        deadline_s: float,
+        life_s: float,
+        max_waiting: int,
+    ) -> None:
+        self._keys = keys
+        self._deadline_ms = int(deadline_s * 1_000)
+        self._life_ms = int(life_s * 1_000)
+        self._max_waiting = max_waiting
+        self._begin = Script(client, "search_begin")
+        self._plan = Script(client, "search_plan")
+        self._append = Script(client, "search_append")
+        self._rate = msgspec.json.Decoder(OfferedRate)
+        self._progress = msgspec.json.Decoder(SupplierProgress)
+
+    def begin(self, query: SearchQuery, *, since: int = 0) -> Entry:
+        """The entry of this search, begun if nobody has. Raises TooManySearches."""
+        entry = self._look(query.search_id, msgspec.json.encode(RunSearch(query=query)), since)
+        assert entry is not None  # it was begun just now, in the same call
+        return entry
+
+    def read(self, search_id: str, *, since: int = 0) -> Entry | None:
+        """The entry as it stands, with the rates after `since`; None when there is none."""
+        return self._look(search_id, None, since)
+
+    def plan(self, search_id: str, parts: Mapping[str, int]) -> bool:
+        """Note how many parts each supplier is asked in. False: the search is over already.
+
+        A second plan changes nothing and is True: its jobs may have been lost, so they are
+        enqueued again, under the same ids.
+        """
+        keys = self._keys
+        pairs = [value for pair in parts.items() for value in pair]
+        planned = self._plan([keys.entry(search_id), keys.suppliers(search_id)], pairs)
+        return bool(planned >= 0)
+
+    def append(
+        self,
+        search_id: str,
+        supplier: str,
+        chunk: str,
+        rates: Sequence[OfferedRate],
+        *,
+        finished: bool = False,
+        error: str = "",
+    ) -> bool:
+        """Append one chunk; `finished` with the last of a part. False when it changed nothing.
+
+        `chunk` names it within the search, so that an answer that was lost can be repeated.
+        """
+        keys = self._keys
+        answer = self._append(
+            [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
+             keys.chunks(search_id)],
+            [supplier, chunk, "1" if finished else "0", error, *map(msgspec.json.encode, rates)],
+        )
+        return bool(answer[0] == b"appended")
+
+    def _look(self, search_id: str, job: bytes | None, since: int) -> Entry | None:
+        keys = self._keys
+        answer = self._begin(
+            [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
+             keys.jobs, keys.bell, keys.counters],
+            [job or b"", self._deadline_ms, self._life_ms, self._max_waiting, since,
+             "0" if job else "1"],
+        )
+        if answer[0] == b"none":
+            return None
+        if answer[0] == b"backlog":
+            raise TooManySearches("too many searches wait")
+        _, _, fields, suppliers, rates = answer
+        entry = {name: int(value) for name, value in _pairs(fields)}
+        return Entry(
+            search_id=search_id,
+            is_completed=bool(entry["is_completed"]),
+            created_ms=entry["created_ms"],
+            deadline_ms=entry["deadline_ms"],
+            expires_ms=entry["expires_ms"],
+            revision=entry["revision"],
+            cursor=since + len(rates),
+            suppliers={name: self._progress.decode(line) for name, line in
+                       sorted(_pairs(suppliers))},
+            rates=[self._rate.decode(raw) for raw in rates],
+        )
+
+
+def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[str, bytes]]:
+    return ((flat[i].decode(), flat[i + 1]) for i in range(0, len(flat), 2))

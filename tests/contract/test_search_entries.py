@@ -1,0 +1,147 @@
+"""The search entry's contract on a real Valkey: one search, one entry, one price."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+import pytest
+import redis
+
+from queues.keys import SEARCH
+from search.entries import SearchEntries, TooManySearches
+from search.model import OfferedRate, SupplierState
+from search.query import SearchQuery
+from tests.waiting import eventually
+
+QUERY = SearchQuery("lisbon", dt.date(2027, 3, 1), dt.date(2027, 3, 4), 2)
+
+
+def rate(number: int, supplier: str = "fast", price: str = "100.00") -> OfferedRate:
+    return OfferedRate(rate_id=f"r{number}", hotel_id=f"h{number}", supplier=supplier,
+                       room="Double", price=price, currency="EUR", refundable=True)
+
+
+def opened(valkey: redis.Redis, **changes: float) -> SearchEntries:
+    return SearchEntries(valkey, SEARCH, **{"deadline_s": 30, "life_s": 60, "max_waiting": 100,
+                                            **changes})
+
+
+@pytest.fixture
+def entries(valkey: redis.Redis) -> SearchEntries:
+    return opened(valkey)
+
+
+def test_many_who_ask_begin_one_search(entries: SearchEntries, valkey: redis.Redis) -> None:
+    first = entries.begin(QUERY)
+    for _ in range(5):
+        again = entries.begin(msgspec.structs.replace(QUERY))
+        assert (again.search_id, again.expires_ms) == (first.search_id, first.expires_ms)
+    assert valkey.llen(SEARCH.jobs) == 1
+    assert valkey.hget(SEARCH.counters, "pushed") == b"1"
+    entries.begin(msgspec.structs.replace(QUERY, guests=1))
+    assert valkey.llen(SEARCH.jobs) == 2
+
+
+def test_rates_are_readable_in_the_order_of_arrival_and_from_a_cursor(
+    entries: SearchEntries,
+) -> None:
+    search_id = entries.begin(QUERY).search_id
+    assert entries.plan(search_id, {"fast": 1, "slow": 2})
+    assert entries.append(search_id, "fast", "fast:1", [rate(1), rate(2)], finished=True)
+    first = entries.begin(QUERY)
+    assert [r.rate_id for r in first.rates] == ["r1", "r2"]
+    assert first.cursor == 2
+    assert first.suppliers["fast"].state is SupplierState.DONE
+    assert first.suppliers["slow"].state is SupplierState.PENDING
+    assert not first.is_completed
+    assert entries.append(search_id, "slow", "slow:1", [rate(3, "slow")])
+    later = entries.read(search_id, since=first.cursor)
+    assert [r.rate_id for r in later.rates] == ["r3"]
+    assert later.cursor == 3
+    assert later.revision > first.revision
+
+
+def test_it_is_complete_when_all_parts_are_done(entries: SearchEntries) -> None:
+    search_id = entries.begin(QUERY).search_id
+    entries.plan(search_id, {"fast": 1, "slow": 2})
+    for supplier, chunk in (("fast", "f1"), ("slow", "s1")):
+        entries.append(search_id, supplier, chunk, [], finished=True)
+        assert not entries.read(search_id).is_completed
+    entries.append(search_id, "slow", "s2", [], finished=True)
+    assert entries.read(search_id).is_completed
+
+
+def test_a_repeated_chunk_changes_nothing(entries: SearchEntries) -> None:
+    search_id = entries.begin(QUERY).search_id
+    entries.plan(search_id, {"fast": 2})
+    assert entries.append(search_id, "fast", "one", [rate(1)], finished=True)
+    before = entries.read(search_id)
+    assert not entries.append(search_id, "fast", "one", [rate(1)], finished=True)
+    assert entries.read(search_id) == before
+
+
+def test_a_late_chunk_changes_nothing(entries: SearchEntries) -> None:
+    search_id = entries.begin(QUERY).search_id
+    entries.plan(search_id, {"fast": 1})
+    entries.append(search_id, "fast", "one", [rate(1)], finished=True)
+    before = entries.read(search_id)
+    assert not entries.append(search_id, "fast", "two", [rate(2, price="1.00")])
+    assert not entries.append("0" * 32, "fast", "one", [rate(1)])
+    assert entries.read(search_id) == before
+    assert entries.read("0" * 32) is None
+
+
+def test_after_the_deadline_it_says_who_is_missing(valkey: redis.Redis) -> None:
+    entries = opened(valkey, deadline_s=0.15)
+    search_id = entries.begin(QUERY).search_id
+    entries.plan(search_id, {"fast": 1, "slow": 1})
+    entries.append(search_id, "fast", "one", [rate(1)], finished=True)
+    found = eventually(lambda: (e := entries.read(search_id)).is_completed and e, 2.0)
+    assert found.suppliers["slow"].state is SupplierState.TIMED_OUT
+    assert found.suppliers["fast"].state is SupplierState.DONE
+    assert not entries.append(search_id, "slow", "two", [rate(2, "slow")], finished=True)
+    assert [r.rate_id for r in entries.read(search_id).rates] == ["r1"]
+
+
+def test_a_supplier_that_brings_only_an_error_has_failed(entries: SearchEntries) -> None:
+    search_id = entries.begin(QUERY).search_id
+    entries.plan(search_id, {"bad": 1, "half": 1})
+    entries.append(search_id, "bad", "b1", [], finished=True, error="no answer")
+    entries.append(search_id, "half", "h1", [rate(1, "half")], finished=True, error="one hotel")
+    found = entries.read(search_id)
+    assert found.suppliers["bad"].state is SupplierState.FAILED
+    assert found.suppliers["bad"].error == "no answer"
+    assert found.suppliers["half"].state is SupplierState.DONE
+    assert found.suppliers["half"].error == "one hotel"
+
+
+def test_a_second_plan_changes_nothing(entries: SearchEntries) -> None:
+    search_id = entries.begin(QUERY).search_id
+    assert entries.plan(search_id, {"fast": 1})
+    entries.append(search_id, "fast", "one", [rate(1)])
+    assert entries.plan(search_id, {"fast": 5, "slow": 5})
+    found = entries.read(search_id)
+    assert found.suppliers["fast"].parts == 1
+    assert found.suppliers["fast"].rates == 1
+    assert "slow" not in found.suppliers
+    assert not entries.plan("0" * 32, {"fast": 1})
+
+
+def test_all_keys_of_a_search_go_together(valkey: redis.Redis) -> None:
+    entries = opened(valkey, life_s=60)
+    search_id = entries.begin(QUERY).search_id
+    entries.plan(search_id, {"fast": 1})
+    entries.append(search_id, "fast", "one", [rate(1)], finished=True)
+    keys = valkey.keys(SEARCH.entry(search_id) + "*")
+    assert len(keys) == 4
+    assert len({valkey.pexpiretime(key) for key in keys}) == 1
+
+
+def test_too_many_waiting_searches_are_refused(valkey: redis.Redis) -> None:
+    entries = opened(valkey, max_waiting=1)
+    entries.begin(QUERY)
+    with pytest.raises(TooManySearches):
+        entries.begin(msgspec.structs.replace(QUERY, guests=1))
+    assert entries.begin(QUERY).search_id == QUERY.search_id
+    assert valkey.llen(SEARCH.jobs) == 1
