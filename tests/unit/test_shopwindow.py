@@ -112,6 +112,7 @@ def test_a_wish_finds_what_it_names(wish: Wish, matching: list[int]) -> None:
 
 
 def test_every_picture_that_a_card_may_show_is_there() -> None:
-    art = {path.stem for path in Path("static/art").glob("*.svg")}
+    folder = Path(shopwindow.__file__).parent.parent / "static" / "art"
+    art = {path.stem for path in folder.glob("*.svg")}
     for pictures in (shopwindow._COLD, shopwindow._WARM, shopwindow._DRY, shopwindow._ANYWHERE):
         assert set(pictures) <= art

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from booking.model import Reason, State
-from web import words
+from web import problems, words
 from web.types import Problem
 
 
@@ -27,7 +28,7 @@ def test_a_reason_says_what_happened_and_what_to_do_in_whole_sentences(reason: R
 
 
 def test_every_kind_of_problem_that_is_for_programs_has_words_for_people() -> None:
-    source = open("web/problems.py", encoding="utf-8").read()  # noqa: SIM115
+    source = Path(problems.__file__).read_text(encoding="utf-8")
     kinds = set(re.findall(r'_problem\("([a-z-]+)"', source))
     assert kinds >= {"unknown-package", "overloaded", "engine-away", "csrf"}
     for kind in kinds - {"http", "bad-input", "sales-closed", "internal-error"}:
