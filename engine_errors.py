@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pymongo.errors as mongo
 import redis.exceptions as valkey
 
-from errors import EngineAway, Surprise
+from errors import EngineAway, EngineUnfit, Surprise
 
 # A server that is loading its file, was made a replica, or lost its primary answers soon again.
 _VALKEY_AWAY = (
@@ -41,20 +41,27 @@ _VALKEY_AWAY_CODES = ("MISCONF ", "NOREPLICAS ", "BUSY ", "UNBLOCKED ")
 
 @contextmanager
 def valkey_errors() -> Iterator[None]:
-    """Raise EngineAway for what time can mend; let a programming error through."""
+    """Raise EngineAway for what time can mend, EngineUnfit for what somebody has to mend.
+
+    A script that may not run at the memory limit is for its caller to understand.
+    """
     try:
         yield
     except _VALKEY_AWAY as error:
         raise EngineAway(f"Valkey: {error}") from error
+    except valkey.OutOfMemoryError:
+        raise
     except valkey.ResponseError as error:
         if str(error).startswith(_VALKEY_AWAY_CODES):
             raise EngineAway(f"Valkey: {error}") from error
-        raise
+        raise EngineUnfit(f"Valkey refuses what it is asked: {error}") from error
 
 
 @contextmanager
 def mongo_errors() -> Iterator[None]:
-    """Raise EngineAway for what time can mend, Surprise for a write that met another writer's."""
+    """Raise EngineAway for what time can mend, Surprise for a write that met another writer's,
+    EngineUnfit for what somebody has to mend: an index that is gone, a user without rights.
+    """
     try:
         yield
     except mongo.BulkWriteError as error:
@@ -70,4 +77,4 @@ def mongo_errors() -> Iterator[None]:
     except mongo.OperationFailure as error:
         if error.code in _MONGO_AWAY_CODES:
             raise EngineAway(f"MongoDB: {error}") from error
-        raise
+        raise EngineUnfit(f"MongoDB refuses what it is asked: {error}") from error

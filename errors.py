@@ -11,6 +11,8 @@
     ├── BrokenJob               a job that no retry can mend; it is buried
     └── SupplierError
         ├── SupplierAway        no answer, or a transient fault: the outcome is unknown
+        │   ├── Throttled       too many requests; perhaps with the pause that is wanted
+        │   └── TokenExpired    an access token is refused, and so was the one after it
         └── SupplierDeclined    a clear no; trying again would not change it
 
 Whether another try can help is the attribute `retryable`, not something a caller guesses from
@@ -47,7 +49,9 @@ class EngineAway(BerthError):
 
 
 class EngineUnfit(BerthError):
-    """An engine lacks a setting or an index without which a promise would be empty."""
+    """An engine lacks a setting or an index without which a promise would be empty, or refuses
+    what it is asked. That is no fault of any job, and no waiting mends it.
+    """
 
 
 class LeaseLost(BerthError):
@@ -78,6 +82,18 @@ class SupplierAway(SupplierError):
     """Timeout, lost connection or a 5xx: what the supplier did is unknown."""
 
     retryable = True
+
+
+class Throttled(SupplierAway):
+    """The supplier refuses for now (429). `retry_after_s` is the pause it wants, None: unsaid."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TokenExpired(SupplierAway):
+    """The supplier refuses the access token, a new one included."""
 
 
 class SupplierDeclined(SupplierError):

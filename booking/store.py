@@ -130,7 +130,7 @@ class BookingStore:
         wanted = {"unit": {"$gte": f"{package_id}:", "$lt": f"{package_id};"}}
         with mongo_errors():
             found = self._orders.find(wanted, {"_id": 0, "unit": 1}, batch_size=UNITS_AT_ONCE)
-            return [int(d["unit"].rpartition(":")[2]) for d in found.hint("unit")]
+            return [_numbers(d["unit"])[1] for d in found.hint("unit")]
 
     def all_live_units(self, keep: Callable[[], None]) -> dict[int, array[int]]:
         """The live units of every package that has any, in one index scan.
@@ -145,8 +145,8 @@ class BookingStore:
             for count, document in enumerate(found.hint("unit")):
                 if count % UNITS_AT_ONCE == 0:
                     keep()
-                package, _, unit = document["unit"].rpartition(":")
-                units.setdefault(int(package), array("L")).append(int(unit))
+                package, unit = _numbers(document["unit"])
+                units.setdefault(package, array("L")).append(unit)
         return units
 
     def taken_slots(self, keys: list[str]) -> list[str]:
@@ -237,3 +237,12 @@ class BookingStore:
                 documents.read_order(d)
                 for d in found.sort("owed_since", ASCENDING).limit(most)
             ]
+
+
+def _numbers(unit_key: str) -> tuple[int, int]:
+    """(package id, unit) of a value in the unique index."""
+    package, _, unit = unit_key.rpartition(":")
+    try:
+        return int(package), int(unit)
+    except ValueError:
+        raise EngineUnfit(f"an order has the unit {unit_key!r}, which is none") from None

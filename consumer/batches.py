@@ -56,36 +56,25 @@ class Memory:
         limits: Limits,
         *,
         memory_percent: Callable[[], int],
+        keep_lease: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._store = store
         self._limits = limits
         self._memory_percent = memory_percent
+        self._keep_lease = keep_lease
         self._monotonic = monotonic
         self.forget()
 
     def forget(self) -> None:
-        """Drop what is believed; `load` brings it again."""
+        """Drop what is believed; the next batch loads it again."""
         self._allotments: dict[int, Allotment] = {}
         self._projected: dict[str, tuple[str, str]] = {}
         self._loaded = False
         self._shelf_read_s = float("-inf")
         self._swept_s = float("-inf")
         self._swept_pushed = 0
-
-    def load(self, keep: Callable[[], None]) -> None:
-        """Load what was forgotten; nothing is done when nothing was. `keep` keeps the lease: with
-        many live orders this takes longer than a lease lasts.
-        """
-        if self._loaded:
-            return
-        self._projected = self._queue.known_packages()
-        self._allotments = {package_id: Allotment() for package_id in self._store.read_packages()}
-        for package_id, units in self._store.all_live_units(keep).items():
-            keep()
-            self._allotments[package_id] = Allotment(units)
-        self._loaded = True
 
     def decide(
         self, taken: Taken, batch: list[Command], before: Batch | None = None
@@ -102,19 +91,26 @@ class Memory:
         now_s = self._monotonic()
         # Once a beat, so that a change made by anyone shows without an order.
         whole_shelf = now_s - self._shelf_read_s >= self._limits.beat_ms / 1_000
-        ledger = Ledger(self._allotments)
+        packages: dict[int, Package] = {}
         if whole_shelf:
-            ledger.packages = self._store.read_packages()
+            packages = self._store.read_packages()
         elif names.package_ids:
-            ledger.packages = self._store.read_packages(names.package_ids)
-        if before is not None and any(_limit(p) for p in ledger.packages.values()):
+            packages = self._store.read_packages(names.package_ids)
+        if before is not None and any(_limit(p) for p in packages.values()):
             return None  # slots that the other batch takes are not in the database yet
         if whole_shelf:
             self._shelf_read_s = now_s
-        for package_id in ledger.packages:
+        # The orders before the units. A writer that slept may end one of these orders until we
+        # do: before the first line both show it, between the two our own write is a surprise.
+        # The other way round, its unit would be live in memory and never be sold again.
+        orders = self._store.read_orders(names.order_ids)
+        self._load_if_forgotten()
+        for package_id in packages:
             if package_id not in self._allotments:
                 self._allotments[package_id] = Allotment(self._store.live_units(package_id))
-        ledger.load(self._store.read_orders(names.order_ids))
+        ledger = Ledger(self._allotments)
+        ledger.packages = packages
+        ledger.load(orders)
         self._read_slots(ledger, names.customers)
         decided = decide_batch(ledger, batch, taken.now_ms, hold_ms=self._limits.hold_s * 1_000)
         told = Told(
@@ -126,6 +122,18 @@ class Memory:
             told.pressure = "memory"
         self._sweep(taken, told)
         return Batch(taken, names, self._store.prepare(decided.changed), told)
+
+    def _load_if_forgotten(self) -> None:
+        """With many live orders this takes longer than a lease lasts, so the lease is kept."""
+        if self._loaded:
+            return
+        keep = self._keep_lease
+        self._projected = self._queue.known_packages()
+        self._allotments = {package_id: Allotment() for package_id in self._store.read_packages()}
+        for package_id, units in self._store.all_live_units(keep).items():
+            keep()
+            self._allotments[package_id] = Allotment(units)
+        self._loaded = True
 
     def _read_slots(self, ledger: Ledger, customers: set[tuple[int, str]]) -> None:
         wanted = {

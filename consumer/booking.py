@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from functools import partial
 
 import msgspec
 
@@ -27,7 +26,15 @@ from booking.dead_letters import DeadLetter, buried_order
 from booking.dead_letters import encode as encode_letter
 from booking.store import BookingStore
 from consumer.batches import Batch, Limits, Memory
-from errors import BerthError, BrokenJob, EngineAway, LeaseLost, NewerJob, Surprise
+from errors import (
+    BerthError,
+    BrokenJob,
+    EngineAway,
+    EngineUnfit,
+    LeaseLost,
+    NewerJob,
+    Surprise,
+)
 from queues.reliable import BookingQueue, Lease, StatusLine, Taken, Told
 
 log = logging.getLogger(__name__)
@@ -60,7 +67,7 @@ class BookingConsumer:
         self._name = name
         self._stop = stop
         self._memory = Memory(queue, store, limits, memory_percent=memory_percent,
-                              monotonic=monotonic)
+                              keep_lease=self._keep_lease, monotonic=monotonic)
         self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._lease: Lease | None = None
         self._waiting = 1
@@ -86,9 +93,9 @@ class BookingConsumer:
             self._work(lease)
             self._surprises, self._excused, self._pause_s = 0, False, PAUSE_MIN_S
             self._recovering = False
-        except NewerJob:
-            # However often consumers of this version stop at it, that says nothing against it:
-            # the one that knows it must not find it delivered too often, and bury it.
+        except (NewerJob, EngineUnfit):
+            # However often consumers stop at it, that says nothing against a job: the one that
+            # can apply it must not find it delivered too often, and bury it.
             self._excused = True
             raise
         except LeaseLost as lost:
@@ -123,8 +130,8 @@ class BookingConsumer:
         if self._lease is not None:
             try:
                 self._queue.release(self._lease, excused=self._excused)
-            except EngineAway:
-                log.warning("the lease could not be given back; it runs out by itself")
+            except (EngineAway, EngineUnfit) as error:
+                log.warning("%s; the lease runs out by itself", error)
             self._lease = None
 
     def _stand_by(self) -> Lease | None:
@@ -134,6 +141,10 @@ class BookingConsumer:
             return None
         log.info("holding the lease %s", self._lease.token)
         return self._lease
+
+    def _keep_lease(self) -> None:
+        if self._lease is not None:
+            self._queue.renew(self._lease)
 
     def _start_over(self) -> None:
         self._memory.forget()
@@ -148,7 +159,6 @@ class BookingConsumer:
 
     def _work(self, lease: Lease) -> None:
         """One batch, and while more wait, the next behind each that is being written."""
-        self._memory.load(partial(self._queue.renew, lease))
         taken = self._queue.take(
             lease,
             most=self._limits.batch_max,

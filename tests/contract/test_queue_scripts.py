@@ -25,7 +25,7 @@ from booking.intake import (
 )
 from bootstrap import connect_valkey
 from engine_errors import valkey_errors
-from errors import EngineAway, LeaseLost
+from errors import EngineAway, EngineUnfit, LeaseLost
 from queues.keys import BOOKING
 from queues.reliable import BookingQueue, Lease, Taken, Told
 from queues.scripts import Script
@@ -805,11 +805,11 @@ class TestEngineErrors:
         finally:
             valkey.config_set("min-replicas-to-write", 0)
 
-    def test_a_fault_of_ours_is_let_through(
+    def test_what_no_waiting_mends_is_unfit(
         self, valkey: redis.Redis, queue: BookingQueue
     ) -> None:
         valkey.set(BOOKING.jobs, "not a list")
-        with pytest.raises(redis.exceptions.ResponseError, match="WRONGTYPE"):
+        with pytest.raises(EngineUnfit, match="WRONGTYPE"):
             queue.push([b"job"])
 
     def test_a_server_that_is_gone_is_away(self, settings: Settings) -> None:

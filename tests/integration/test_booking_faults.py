@@ -113,6 +113,32 @@ def test_a_valkey_that_forgets_is_unfit(
         eventually(lambda: not valkey.info("persistence")["aof_rewrite_in_progress"])
 
 
+@pytest.mark.parametrize("spoilt", ["index", "unit", "shelf"])
+def test_an_engine_that_is_spoilt_meanwhile_stops_the_consumer_and_buries_nobody(
+    world: World, spoilt: str
+) -> None:
+    world.sell(package(1, 9, limit_per_customer=1))
+    ids = world.through_the_door(3)
+    if spoilt == "index":
+        world.database.orders.drop_index("slot")
+    elif spoilt == "unit":
+        world.database.orders.insert_one({"_id": "X", "unit": "by hand"})
+    else:
+        world.valkey.rename(BOOKING.packages, BOOKING.packages + "-kept")
+        world.valkey.set(BOOKING.packages, "by hand")
+    for number in range(8):
+        stopped = world.consumer(f"stopped-{number}", stop=Hurried())
+        with pytest.raises(EngineUnfit):
+            stopped.step()
+        stopped.leave()
+    assert world.letters() == []
+    world.database.orders.delete_one({"_id": "X"})
+    world.store.ensure_indexes()
+    world.valkey.delete(BOOKING.packages)
+    world.settle(world.consumer("mended", stop=Hurried()))
+    assert world.reserve_ids() == ids
+
+
 # --- two consumers alive --------------------------------------------------------------------------
 
 
@@ -189,6 +215,33 @@ def test_a_paused_writer_that_wakes_late_changes_nothing(world: World, call: str
     sleeper.holds_nothing()
     assert world.orders() == before
     world.check({1: 2})
+
+
+@pytest.mark.parametrize("call", ["read_packages", "read_orders", "all_live_units", "_update"])
+def test_an_ending_that_lands_while_the_successor_looks_gives_its_unit_back_once(
+    world: World, call: str
+) -> None:
+    """Wherever the successor stands: the unit is free in its memory, or it is surprised."""
+    world.sell(package(1, 1))
+    first = world.consumer("zero")
+    world.push(place("A"))
+    world.settle(first)
+    first.leave()
+    world.push(FAILED_A)
+    asleep, looking = Paused(), Paused()
+    sleeper = Sleeper(world, asleep, store=pausing_store(world, asleep, "_update"))
+    sleeper.fall_asleep()
+    successor = Sleeper(world, looking, store=pausing_store(world, looking, call))
+    successor.thread.start()
+    assert looking.here.wait(10)
+    sleeper.wake()
+    successor.wake()
+    world.settle(successor.consumer)
+    world.push(place("B"))
+    world.settle(successor.consumer)
+    assert world.states() == {"A": State.FAILED, "B": State.HELD}
+    assert world.remaining() == 0
+    world.check({1: 1})
 
 
 def test_a_write_that_lands_between_reading_and_writing_is_a_surprise_and_decided_again(
