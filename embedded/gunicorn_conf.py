@@ -29,8 +29,8 @@ workers = _settings.web_workers
 threads = _settings.web_threads
 # Proxies and browsers reuse their connections for a while.
 keepalive = 5
-# Requests under way get this long to end; the starter waits a moment longer.
-graceful_timeout = 1
+# Requests under way get this long to end, in seconds; the starter waits a moment longer.
+graceful_timeout = 2
 # Where workers tell the master that they live: in memory, because a slow disk is not a dead worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 # What is believed of X-Forwarded-*, TRUSTED_PROXIES says alone. gunicorn has an opinion of its own
