@@ -198,6 +198,12 @@ def load(
             f"{settings.saga_worst_case_s:.0f} s: a hold would expire under a reservation that "
             "is still under way. Raise HOLD_S, or lower SUPPLIER_TIMEOUT_S or SUPPLIER_ATTEMPTS."
         )
+    if settings.lease_ms < 2 * settings.beat_ms:
+        raise SettingsError(
+            f"LEASE_MS is {settings.lease_ms}, and an idle consumer renews its lease only every "
+            f"BEAT_MS, which is {settings.beat_ms}: it would lose it again and again. Let the "
+            "lease last at least two beats."
+        )
     if settings.simulator_latency_ms_min > settings.simulator_latency_ms_max:
         raise SettingsError("SIMULATOR_LATENCY_MS_MIN is above SIMULATOR_LATENCY_MS_MAX.")
     return _with_embedded_engines(settings) if find_engines else settings

@@ -1,0 +1,53 @@
+"""Settings that would break a promise are refused by the name that people set."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from errors import SettingsError
+from settings import Settings, load
+
+
+def loaded(**environ: str) -> Settings:
+    return load(environ, find_engines=False)
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert loaded() == Settings()
+    assert loaded(HOLD_S="", UNKNOWN="x") == Settings()
+
+
+def test_a_variable_is_its_field_in_capitals() -> None:
+    assert loaded(HOLD_S="999", FLIGHT_FAILURE_RATE="0.25", WEB_HTTPS="true") == (
+        msgspec.structs.replace(Settings(), hold_s=999, flight_failure_rate=0.25, web_https=True)
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("BATCH_MAX", "2001"), ("BATCH_MAX", "0"), ("BATCH_MAX", "many"), ("PORT", "70000"),
+    ("LEASE_MS", "499"), ("BURY_AFTER_DELIVERIES", "1"), ("MONGO_DATABASE", "No Name"),
+])  # fmt: skip
+def test_a_value_out_of_its_bounds_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        loaded(**{name: value})
+
+
+def test_a_hold_outlasts_the_longest_reservation() -> None:
+    worst = Settings().saga_worst_case_s
+    assert loaded(HOLD_S=str(int(worst) + 1)).hold_s > worst
+    with pytest.raises(SettingsError, match="HOLD_S"):
+        loaded(HOLD_S=str(int(worst)))
+    with pytest.raises(SettingsError, match="HOLD_S"):
+        loaded(SUPPLIER_ATTEMPTS="10", SUPPLIER_TIMEOUT_S="60")
+
+
+def test_a_lease_outlasts_two_beats() -> None:
+    loaded(LEASE_MS="1000", BEAT_MS="500")
+    with pytest.raises(SettingsError, match="LEASE_MS"):
+        loaded(LEASE_MS="999", BEAT_MS="500")
+
+
+def test_the_simulators_latencies_have_an_order() -> None:
+    with pytest.raises(SettingsError, match="SIMULATOR_LATENCY_MS_MIN"):
+        loaded(SIMULATOR_LATENCY_MS_MIN="200", SIMULATOR_LATENCY_MS_MAX="100")
