@@ -194,8 +194,8 @@ class ReservationConsumer:
             log.exception("a reservation job cannot be done")
             self._bury(raw, job, type(error).__name__)
             return
-        if self._stop.is_set() and isinstance(report, ReservationFailed):
-            return  # our stopping cut the tries short: the job goes back, for another worker
+        if self._stop.is_set() and (report is None or isinstance(report, ReservationFailed)):
+            return  # our stopping may have cut the tries short: the job goes to another worker
         if not self._work.report(raw, commands.encode(report) if report else b""):
             log.info("a job was given to another worker meanwhile; its report is dropped")
 

@@ -416,6 +416,22 @@ def test_a_stopping_worker_returns_its_jobs_and_reports_no_failure(
     assert world.backlog() == 0
 
 
+def test_a_stopping_worker_returns_what_it_has_not_yet_undone(
+    world: World, booker: Booker, simulator: SimulatorProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    order_id = booker.order()
+    world.valkey.delete(BOOKING.reservations.waiting)
+    world.push(CancelOrder(order_id=order_id))
+    booker.until_state(order_id, State.CANCELLED)
+    simulator.switch(fault_rate=1)
+    caplog.set_level("INFO", logger="suppliers")
+    stop = threading.Event()
+    patient = supplier(simulator, attempts=10, backoff_max_s=20, stop=stop)
+    with Worker(world, patient, stop=stop):
+        eventually(lambda: "the next follows" in caplog.text)
+    assert world.compensate_ids() == [order_id], "nobody has to wait for the sweep"
+
+
 def test_a_beat_whose_answer_is_lost_loses_no_job(
     world: World, booker: Booker, simulator: SimulatorProcess
 ) -> None:
