@@ -8,7 +8,6 @@ import secrets
 from pathlib import Path
 
 from flask import Flask
-from flask_talisman import Talisman
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -19,23 +18,14 @@ from booking.projection import Shelf
 from settings import Settings
 from web import assets, problems
 from web.api import api
+from web.headers import SecurityHeaders
 from web.health import health
 from web.pages import pages
 from web.services import Services
+from web.sessions import CheapSessions
 from web.throttle import MissThrottle
 
 _ROOT = Path(__file__).resolve().parent.parent
-_POLICY = {
-    "default-src": "'none'",
-    "style-src": "'self'",
-    "img-src": ["'self'", "data:"],
-    "font-src": "'self'",
-    "script-src": "'self'",
-    "connect-src": "'self'",
-    "form-action": "'self'",
-    "base-uri": "'none'",
-    "frame-ancestors": "'none'",
-}
 
 
 def build_app(settings: Settings) -> Flask:
@@ -53,6 +43,10 @@ def build_app(settings: Settings) -> Flask:
         WTF_CSRF_TIME_LIMIT=None,
         SEND_FILE_MAX_AGE_DEFAULT=3_600,
     )
+    app.session_interface = CheapSessions()
+    app.wsgi_app = SecurityHeaders(  # type: ignore[method-assign]
+        app.wsgi_app, https=settings.web_https
+    )
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
@@ -60,10 +54,6 @@ def build_app(settings: Settings) -> Flask:
         )
     csrf = CSRFProtect(app)
     csrf.exempt(api)  # the API takes JSON only and knows no cookie
-    Talisman(app, content_security_policy=_POLICY, force_https=False,
-             strict_transport_security=settings.web_https, session_cookie_secure=settings.web_https,
-             # Not "no-referrer": over HTTPS the forms' protection asks for our own Referer.
-             referrer_policy="same-origin", frame_options="DENY")
     valkey = bootstrap.connect_valkey(settings, connections=settings.web_threads + 4)
     store = bootstrap.booking_store(settings)
     app.extensions["berth"] = Services(

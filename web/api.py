@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from flask import Blueprint, Response, current_app, render_template, request, url_for
+from flask import Blueprint, Response, current_app, render_template, request
 from msgspec import Meta
 from werkzeug.exceptions import UnsupportedMediaType
 
@@ -102,7 +102,8 @@ def place_order() -> Response:
     accepted = services().intake.accept(order.package_id, email, key)
     return answer(
         OrderAccepted(accepted.order_id, State.QUEUED), 202,
-        {"Location": url_for("api.order", order_id=accepted.order_id)},
+        # An order stands below the address that it was sent to.
+        {"Location": f"{request.script_root}{request.path}/{accepted.order_id}"},
     )
 
 
