@@ -124,7 +124,7 @@ def story(world: World, request: pytest.FixtureRequest) -> Story:
 
 
 # All in one batch; and in small ones, with the next decided while one is written.
-ONE_BATCH, SMALL = 100, 4
+ONE_BATCH, SMALL = 100, 5
 
 
 def watched(story: Story) -> Trap:

@@ -180,7 +180,7 @@ JOBS = st.one_of(
 BATCHES = st.lists(st.lists(JOBS, min_size=1, max_size=8), max_size=5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(BATCHES, st.data())
 def test_a_batch_decided_again_after_a_partial_write_ends_whole(
     batches: list[list[Command]], data: st.DataObject

@@ -361,7 +361,7 @@ ANY_COMMAND = st.one_of(
 ANY_STEPS = st.lists(st.one_of(ANY_COMMAND, st.integers(0, 4)), max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(ANY_STEPS)
 def test_any_sequence_keeps_the_promises(steps: list[Command | int]) -> None:
     book = Ledger({1: Allotment(), 2: Allotment()})
