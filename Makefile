@@ -16,7 +16,7 @@ PIP := $(IN) -m pip --disable-pip-version-check --quiet
 
 # Programs that only tests need, and Debian's package of each.
 TOOLS := chromium:chromium chromedriver:chromium-driver docker-compose:docker-compose \
-         haproxy:haproxy redis-cli:redis-tools
+         haproxy:haproxy redis-cli:redis-tools wrk:wrk
 
 # $(call debian,packages): install them where we may, else say what to type.
 debian = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -53,9 +53,10 @@ lint: dev ## Style, and strict types in the rooms that decide
 	@$(IN) -m mypy booking queues
 
 .PHONY: bench
-bench: dev ## Speed, against plain MongoDB and peers, in one run
-	@$(IN) -m bench booking --json
-	@$(IN) -m bench booking --rate 200 --json
+bench: dev tools ## Speed, against plain MongoDB and peers, in one run; pictures in docs/
+	@$(IN) -m bench booking --json --plot docs
+	@$(IN) -m bench booking --rate 500 --json
+	@$(IN) -m bench accept --json --plot docs
 
 .PHONY: audit
 audit: installed ## Recount all orders of the running system; fails on anything lost or oversold

@@ -1,44 +1,114 @@
-"""python -m bench <scenario> [--json]: one JSON line last on standard output."""
+"""python -m bench <scenario>: Berth beside what people would pick instead, in one run.
+
+Each scenario starts engines of its own in a folder that goes away with them, says on standard
+error how far it is, and ends with its report on standard output: a table, or with --json one line.
+A figure is reported only if what was measured did its work: every order counted, none sold twice.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
-from bench import booking, latency
+from bench import accept, booking, latency, plot
 from errors import BerthError
+
+CONTENDERS = ("settled", *booking.OTHERS)
 
 
 def main() -> int:
     """Run the scenario that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    scenarios = parser.add_subparsers(dest="scenario", required=True)
-    book = scenarios.add_parser(
-        "booking", help="held and settled orders per second beside the same booking done otherwise"
-    )
-    book.add_argument("--orders", type=int, default=20_000, help="orders per round")
-    book.add_argument("--rounds", type=int, default=3)
-    book.add_argument("--rate", type=int, help="instead: latency at this many orders per second")
-    book.add_argument("--seconds", type=int, default=20, help="how long, with --rate")
-    for scenario in (book,):
-        scenario.add_argument("--json", action="store_true", help="only the JSON line")
+    parser = _parser()
     chosen = parser.parse_args()
-
-    def tell(line: str) -> None:
-        if not chosen.json:
-            print(line, file=sys.stderr, flush=True)
-
+    if chosen.scenario == "booking" and chosen.rate and chosen.plot:
+        parser.error("--plot draws what is measured without --rate")
     try:
-        if chosen.rate:
-            report = latency.run(chosen.rate, chosen.seconds, tell)
-        else:
-            report = booking.run(chosen.orders, chosen.rounds, tell)
+        report = _run(chosen)
+        if chosen.plot:
+            _tell(f"drawn: {plot.draw(report, chosen.scenario, chosen.plot)}")
     except BerthError as error:
-        print(f"The bench could not be run: {error}", file=sys.stderr)
+        print(f"Nothing is reported: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(report))
+    print(json.dumps(report) if chosen.json else _table(report), flush=True)
     return 0
+
+
+def _run(chosen: argparse.Namespace) -> dict[str, Any]:
+    if chosen.scenario == "accept":
+        return accept.run(chosen.rate, chosen.seconds, chosen.rounds, _tell)
+    if chosen.rate:
+        return latency.run(chosen.rate, chosen.seconds, _tell)
+    return booking.run(chosen.orders, chosen.rounds, chosen.contenders, _tell)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _table(report: dict[str, Any]) -> str:
+    lines = {**report, **report["machine"]}
+    del lines["machine"]
+    return "\n".join(f"{name:<24} {value:>14}" for name, value in lines.items())
+
+
+def _parser() -> argparse.ArgumentParser:
+    def scenario(name: str, about: str, doc: str | None) -> argparse.ArgumentParser:
+        found = scenarios.add_parser(
+            name, help=about, description=doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        found.add_argument("--json", action="store_true", help="the report as one JSON line")
+        return found
+
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    scenarios = parser.add_subparsers(dest="scenario", required=True, metavar="SCENARIO")
+    _add_booking(scenario(
+        "booking", "orders held per second, or their latency, beside the same booking done "
+        "otherwise", booking.__doc__,
+    ))
+    _add_accept(scenario(
+        "accept", "orders accepted per second over HTTP, beside web apps that do less",
+        accept.__doc__,
+    ))
+    return parser
+
+
+def _add_booking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--orders", type=_positive, default=20_000, metavar="N",
+                        help="orders of a round; slower contenders get a part (%(default)s)")
+    parser.add_argument("--rounds", type=_positive, default=3, metavar="N", help="(%(default)s)")
+    parser.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS,
+                        metavar="NAME",
+                        help=f"only these besides held; of {', '.join(CONTENDERS)}")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="also draw bench-booking.svg")
+    latencies = parser.add_argument_group(
+        "latency instead", "at a steady rate, from accepted to decided and told; alone"
+    )
+    latencies.add_argument("--rate", type=_positive, metavar="PER_S", help="orders per second")
+    latencies.add_argument("--seconds", type=_positive, default=20, metavar="S",
+                           help="how long (%(default)s)")
+
+
+def _add_accept(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="(%(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=4, metavar="S",
+                        help="of each contender in a round (%(default)s)")
+    parser.add_argument("--rate", type=_positive, default=500, metavar="PER_S",
+                        help="orders per second at which answers are timed (%(default)s)")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="also draw bench-accept.svg")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("a whole number from 1")
+    return number
 
 
 if __name__ == "__main__":

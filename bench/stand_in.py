@@ -1,4 +1,7 @@
-"""A supplier without latency: answers every reservation job with a report, half of them no."""
+"""A supplier without latency: answers every reservation job with a report, half of them no.
+
+    python -m bench.stand_in ORDERS READY      sets the key READY once it is connected
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,20 @@ from queues.scripts import Script
 from settings import load
 
 CHUNK = 1_000
+BELL_WAIT_S = 0.05
 
 
-def main(orders: int) -> int:
+def main(orders: int, ready: str) -> int:
     """Report on `orders` reservation jobs, then end."""
     client = bootstrap.connect_valkey(load())
     push = Script(client, "push")
     work = BOOKING.reservations
-    print("ready", flush=True)
+    client.set(ready, "1")
     done = 0
     while done < orders:
-        raws = client.rpop(work.waiting, CHUNK)
+        raws: list[bytes] | None = client.rpop(work.waiting, CHUNK)  # type: ignore[assignment]
         if not raws:
-            client.brpop([work.bell], timeout=0.05)
+            client.brpop([work.bell], timeout=BELL_WAIT_S)
             continue
         reports = []
         for raw in raws:
@@ -42,4 +46,4 @@ def main(orders: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2]))

@@ -1,0 +1,65 @@
+"""Load over HTTP, made by wrk: as much as is answered, or at a steady rate. See wrk.lua."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+from bench.world import PACKAGE_ID, BenchError
+
+# One for each thread of the web by default, so that all of them have something to do.
+CONNECTIONS = 16
+# A paced request finds a free one, though some answers take long.
+PACED_CONNECTIONS = 32
+STOP_WITHIN_S = 30.0
+ORDER = {"package_id": PACKAGE_ID, "email": "customer@berth.travel"}
+# Each request is of another customer: wrk.lua puts a number in.
+BODY = json.dumps(ORDER).replace("customer", "customer%d")
+SCRIPT = Path(__file__).with_name("wrk.lua")
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What wrk saw: answers, for how long, those that were no 2xx, connections that broke, and
+    how long answers took. Up to `connections` requests were under way when it ended.
+    """
+
+    connections: int
+    answered: int
+    took_s: float
+    refused: int
+    broken: int
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def per_s(self) -> float:
+        """Answers per second."""
+        return self.answered / self.took_s
+
+
+def check_installed() -> None:
+    """Raises BenchError that says how to get wrk."""
+    if shutil.which("wrk") is None:
+        raise BenchError("wrk, which makes the load, is not installed. On Debian and Ubuntu: "
+                         "apt-get install wrk")
+
+
+def load(url: str, seconds: int, *, rate: int = 0, keys: bool = False) -> Load:
+    """Send orders to `url` for `seconds`: `rate` per second, or 0 for as many as are answered.
+
+    `keys` gives each an Idempotency-Key of its own. Raises BenchError when wrk fails.
+    """
+    connections = PACED_CONNECTIONS if rate else CONNECTIONS
+    done = subprocess.run(
+        ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
+         "--script", str(SCRIPT), url, "--", BODY, str(rate), "keys" if keys else "no"],
+        capture_output=True, text=True, timeout=seconds + STOP_WITHIN_S, check=False,
+    )
+    if done.returncode or not done.stdout:
+        raise BenchError(f"wrk failed: {done.stderr or done.stdout}")
+    seen = json.loads(done.stdout.splitlines()[-1])
+    return msgspec.convert({**seen, "connections": connections}, Load)
