@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import accept, booking, latency, plot
+from bench import accept, booking, latency, overload, plot, takeover
 from errors import BerthError
 
 CONTENDERS = ("settled", *booking.OTHERS)
@@ -27,7 +27,7 @@ def main() -> int:
         parser.error("--plot draws what is measured without --rate")
     try:
         report = _run(chosen)
-        if chosen.plot:
+        if getattr(chosen, "plot", None):
             _tell(f"drawn: {plot.draw(report, chosen.scenario, chosen.plot)}")
     except BerthError as error:
         print(f"Nothing is reported: {error}", file=sys.stderr)
@@ -39,6 +39,10 @@ def main() -> int:
 def _run(chosen: argparse.Namespace) -> dict[str, Any]:
     if chosen.scenario == "accept":
         return accept.run(chosen.rate, chosen.seconds, chosen.rounds, _tell)
+    if chosen.scenario == "overload":
+        return overload.run(chosen.seconds, _tell)
+    if chosen.scenario == "takeover":
+        return takeover.run(chosen.orders, chosen.rounds, _tell)
     if chosen.rate:
         return latency.run(chosen.rate, chosen.seconds, _tell)
     return booking.run(chosen.orders, chosen.rounds, chosen.contenders, _tell)
@@ -76,6 +80,14 @@ def _parser() -> argparse.ArgumentParser:
         "accept", "orders accepted per second over HTTP, beside web apps that do less",
         accept.__doc__,
     ))
+    flood = scenario("overload", "many times more orders than are taken: what is refused, what is "
+                     "left", overload.__doc__)
+    flood.add_argument("--seconds", type=_positive, default=60, metavar="S", help="(%(default)s)")
+    million = scenario("takeover", "kill -9 of the lease holder with a million live orders",
+                       takeover.__doc__)
+    million.add_argument("--orders", type=_positive, default=1_000_000, metavar="N",
+                         help="live orders (%(default)s)")
+    million.add_argument("--rounds", type=_positive, default=3, metavar="N", help="(%(default)s)")
     return parser
 
 
