@@ -19,6 +19,8 @@ from msgspec import Meta
 from errors import SettingsError
 
 ENGINES_FILE = "engines.json"
+# What the simulator takes for a key, a secret and a token; no real supplier does.
+SIMULATED = "simulated"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,6 +137,55 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Meta(ge=0.01, le=30, description="Longest pause between two tries, in seconds")
     ] = 2.0
 
+    # --- the suppliers of hotel rates ---------------------------------------------------------
+    simulator_url: Annotated[
+        str, Meta(description="Base URL of the simulator; empty: SIMULATOR_PORT of this machine")
+    ] = ""
+    hotelbeds_url: Annotated[
+        str, Meta(description="Base URL of Hotelbeds; empty: the simulator")
+    ] = ""
+    hotelbeds_api_key: Annotated[
+        str, Meta(min_length=1, description="Key at Hotelbeds")
+    ] = SIMULATED
+    hotelbeds_secret: Annotated[
+        str, Meta(min_length=1, description="Secret at Hotelbeds")
+    ] = SIMULATED
+    expedia_rapid_url: Annotated[
+        str, Meta(description="Base URL of Expedia Rapid; empty: the simulator")
+    ] = ""
+    expedia_rapid_api_key: Annotated[
+        str, Meta(min_length=1, description="Key at Expedia Rapid")
+    ] = SIMULATED
+    expedia_rapid_secret: Annotated[
+        str, Meta(min_length=1, description="Secret at Expedia Rapid")
+    ] = SIMULATED
+    duffel_stays_url: Annotated[
+        str, Meta(description="Base URL of Duffel Stays; empty: the simulator")
+    ] = ""
+    duffel_stays_access_token: Annotated[
+        str, Meta(min_length=1, description="Access token at Duffel Stays")
+    ] = SIMULATED
+    ascenda_url: Annotated[str, Meta(description="Base URL of Ascenda; empty: the simulator")] = ""
+    ascenda_partner_id: Annotated[
+        str, Meta(min_length=1, description="Partner id at Ascenda")
+    ] = "1"
+    perhotel_url: Annotated[
+        str, Meta(description="Base URL of the per-hotel vendor; empty: the simulator")
+    ] = ""
+    perhotel_client_id: Annotated[
+        str, Meta(min_length=1, description="OAuth2 client at the per-hotel vendor")
+    ] = SIMULATED
+    perhotel_client_secret: Annotated[
+        str, Meta(min_length=1, description="OAuth2 secret at the per-hotel vendor")
+    ] = SIMULATED
+    rate_timeout_s: Annotated[
+        float, Meta(ge=0.05, le=60, description="Longest wait for an answer with rates, and for "
+                                                "all polls of one; in seconds")
+    ] = 20.0
+    rate_poll_ms: Annotated[
+        int, Meta(ge=20, le=5_000, description="Pause between two polls of a polled supplier")
+    ] = 250
+
     # --- the simulator of the outside world ---------------------------------------------------
     simulator_port: Annotated[int, Meta(ge=1, le=65535, description="Port of the simulator")] = 8890
     simulator_seed: Annotated[
@@ -159,10 +210,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Meta(ge=0, le=1, description="Part of the calls that are booked, then answered 504")
     ] = 0.0
 
+    simulator_rate_latency_percent: Annotated[
+        int, Meta(ge=0, le=1_000, description="Latencies of the simulated rate suppliers, in "
+                                              "percent of what each takes by default")
+    ] = 100
+
     @property
     def supplier_base_url(self) -> str:
         """The supplier that reservations talk to."""
         return self.supplier_url or f"http://127.0.0.1:{self.simulator_port}"
+
+    def rate_base_url(self, supplier: str) -> str:
+        """Where the supplier of rates with this name is, such as `hotelbeds`."""
+        simulator = self.simulator_url or f"http://127.0.0.1:{self.simulator_port}"
+        chosen: str = getattr(self, f"{supplier}_url")
+        return chosen or f"{simulator.rstrip('/')}/{supplier}"
 
     @property
     def saga_worst_case_s(self) -> float:
