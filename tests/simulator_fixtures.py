@@ -17,7 +17,8 @@ import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 20
-QUIET = {"SIMULATOR_LATENCY_MS_MIN": "0", "SIMULATOR_LATENCY_MS_MAX": "0"}
+QUIET = {"SIMULATOR_LATENCY_MS_MIN": "0", "SIMULATOR_LATENCY_MS_MAX": "0",
+         "SIMULATOR_RATE_LATENCY_PERCENT": "0"}
 
 
 def free_port() -> int:

@@ -8,7 +8,8 @@
     book.py           what was booked, declined and cancelled; on disk before it is answered
     conduct.py        latency, faults, lost answers and failure rates, switchable while it runs
     problems.py       reading input and refusing it
+    vendors/          the suppliers of hotel rates, a module each
 
-Berth talks to it over HTTP only and imports nothing of it. A further supplier is a further
-section: a module with a `blueprint()` that `app.py` registers.
+Berth talks to it over HTTP only and imports nothing of it. A further supplier of rates is a further
+module of vendors/, any other a section whose `blueprint()` `app.py` registers.
 """

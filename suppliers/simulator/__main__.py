@@ -16,7 +16,10 @@ from settings import Settings, load
 from suppliers.simulator.app import create_app
 from suppliers.simulator.book import Book
 
-THREADS = 128
+# A slow supplier of rates holds a thread for each of its calls, and a hundred searches may wait.
+THREADS = 512
+# The address of a request for 250 hotels is longer than gunicorn allows by default.
+ADDRESS_MAX_BYTES = 8_190
 # After a SIGTERM, gunicorn keeps idle connections for 2 s; what still runs after this is cut.
 GRACE_S = 3
 KEEPALIVE_S = 60
@@ -35,6 +38,7 @@ class SimulatorServer(BaseApplication):  # type: ignore[misc]
             "workers": 1,
             "worker_class": "gthread",
             "threads": THREADS,
+            "limit_request_line": ADDRESS_MAX_BYTES,
             "keepalive": KEEPALIVE_S,
             "graceful_timeout": GRACE_S,
             "control_socket_disable": True,
@@ -54,9 +58,10 @@ class SimulatorServer(BaseApplication):  # type: ignore[misc]
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m suppliers.simulator",
-        description="Stand for the suppliers of flights and rooms until SIGTERM. Binds HOST and "
-        "SIMULATOR_PORT; its book is kept under DATA_DIR. See settings.py for SIMULATOR_SEED, "
-        "FLIGHT_FAILURE_RATE, ROOM_FAILURE_RATE, SIMULATOR_LATENCY_MS_MIN and _MAX, "
+        description="Stand for the suppliers of flights, rooms and hotel rates until SIGTERM. "
+        "Binds HOST and SIMULATOR_PORT; its book is kept under DATA_DIR. See settings.py for "
+        "SIMULATOR_SEED, SIMULATOR_RATE_LATENCY_PERCENT, FLIGHT_FAILURE_RATE, "
+        "ROOM_FAILURE_RATE, SIMULATOR_LATENCY_MS_MIN and _MAX, "
         "SIMULATOR_FAULT_RATE and SIMULATOR_LOST_ANSWER_RATE. All but the seed can be changed "
         "while it runs: PATCH /api/simulator/settings.",
     )

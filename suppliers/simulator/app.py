@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from typing import Annotated, Any
 
-from flask import Flask, Response
+import msgspec
+from flask import Flask, Response, request
+from msgspec import Meta
 from werkzeug.exceptions import HTTPException
 
 from errors import BadInput
 from settings import Settings
-from suppliers.simulator import reservations
+from suppliers.simulator import reservations, vendors
 from suppliers.simulator.book import Book
 from suppliers.simulator.conduct import Conduct, ConductSwitch
-from suppliers.simulator.problems import Refused, body_as, json_answer, problem
+from suppliers.simulator.problems import Refused, body_as, checked, json_answer, problem
+from suppliers.simulator.vendors.conduct import VendorSwitch
+from suppliers.simulator.vendors.stay_book import StayBook
 
 BODY_MAX_BYTES = 8_192
+PAGE_DEFAULT = 1_000
+Limit = Annotated[int, Meta(ge=1, le=5_000)]
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +34,33 @@ def create_app(settings: Settings, book: Book) -> Flask:
     switch = ConductSwitch(Conduct.from_settings(settings))
     app.register_blueprint(reservations.blueprint(book, switch))
 
+    vendor_switch = VendorSwitch(settings)
+    stays = StayBook(book, settings.simulator_seed)
+    sections, gates = vendors.blueprints(settings, stays, vendor_switch)
+    for section in sections:
+        app.register_blueprint(section)
+
     @app.get("/api/simulator/settings")
     def show_settings() -> Response:
-        return json_answer(200, switch.now)
+        return json_answer(200, msgspec.structs.asdict(switch.now)
+                           | {"vendors": vendor_switch.now})
 
     @app.patch("/api/simulator/settings")
     def change_settings() -> Response:
-        return json_answer(200, switch.change(body_as(dict[str, int | float])))
+        fields = body_as(dict[str, Any])
+        changes = checked(fields.pop("vendors", {}), dict[str, dict[str, Any]], "vendors")
+        vendor_switch.change(changes, first=lambda: switch.change(fields))
+        return show_settings()
+
+    @app.get("/api/simulator/calls")
+    def show_calls() -> Response:
+        return json_answer(200, {name: gate.counts() for name, gate in gates.items()})
+
+    @app.get("/api/simulator/stays")
+    def show_stays() -> Response:
+        limit = checked(request.args.get("limit", PAGE_DEFAULT), Limit, "limit")
+        after = (request.args.get("after_vendor", ""), request.args.get("after_reference", ""))
+        return json_answer(200, {"stays": stays.page(after, limit)})
 
     @app.get("/healthz")
     def health() -> Response:

@@ -112,6 +112,14 @@ class Book:
         ).fetchall())
         return [Entry(*row[:4]) for row in rows]
 
+    def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in the writer's next transaction; for sections with a table of their own.
+
+        Returns or raises once it is on disk; see `_ask` for TimeoutError. Of errors, only
+        Refused leaves the others of the same transaction as they are.
+        """
+        return self._ask(lambda: work(self._connection))
+
     def check(self) -> None:
         """Raise what a caller would get if the book could not be written now."""
         self._ask(lambda: None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -56,10 +57,10 @@ class ConductSwitch:
         self._changing = threading.Lock()
         self._random = random.SystemRandom()
 
-    def change(self, fields: dict[str, int | float]) -> Conduct:
+    def change(self, fields: Mapping[str, object]) -> Conduct:
         """Replace the named fields, all or none. Raises BadInput for a name or a bound."""
         with self._changing:
-            merged = msgspec.structs.asdict(self.now) | fields
+            merged = msgspec.structs.asdict(self.now) | dict(fields)
             try:
                 self.now = msgspec.convert(merged, Conduct)
             except msgspec.ValidationError as error:
