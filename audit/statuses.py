@@ -83,20 +83,20 @@ class Statuses:
         with valkey_errors():
             pipe = self._client.pipeline(transaction=False)
             for order_id in order_ids:
-                pipe.hmget(BOOKING.status(order_id), "state", "reason")
+                pipe.hmget(BOOKING.status(order_id), "state", "reason", "package_id")
                 pipe.pttl(BOOKING.status(order_id))
             answers = pipe.execute()
         # The document after the key: what is told was written before.
         states = self._documents.states(order_ids)
         undecided = set()
         for order_id, words, ttl_ms in zip(order_ids, answers[::2], answers[1::2], strict=True):
-            state, reason = (_text(word or b"") for word in words)
+            state, reason, package = (_text(word or b"") for word in words)
             if not state:
                 continue  # it ran out between the scan and this
             if order_id not in states:
                 undecided.add(order_id)
             if defect := _defect(state, reason, ttl_ms, states.get(order_id), order_id in placing):
-                findings.doubt(defect[0], f"order {order_id} {defect[1]}")
+                findings.doubt(defect[0], f"order {order_id} of package {package} {defect[1]}")
         return undecided
 
     def _check_promises(self, names: list[str], findings: Findings) -> None:

@@ -103,7 +103,8 @@ def _parser() -> argparse.ArgumentParser:
          "the backlog against its bounds, memory, dead letters, reservation workers; and remarks "
          "on what is not as it should be.")
     _add(commands, "orders", lambda tools, _: tools.watch.orders(),
-         "how many orders are in each state", "Counts the orders in MongoDB by state.")
+         "how many orders are in each state, and why",
+         "Counts the orders in MongoDB by state and reason.")
     _add(commands, "owed", lambda tools, _: tools.watch.owed(),
          "orders that owe a cancellation at the supplier",
          "Orders whose flight or room is still to be cancelled, the longest owed first. They are "

@@ -193,12 +193,21 @@ class Watch:
     # --- orders -------------------------------------------------------------------------------
 
     def orders(self) -> Result:
-        """How many orders are in each state."""
+        """How many orders are in each state, and for which reasons."""
+        group: Document = {"_id": {"state": "$state", "reason": "$reason"}, "count": {"$sum": 1}}
         with mongo_errors():
-            found = self._orders.aggregate([{"$group": {"_id": "$state", "count": {"$sum": 1}}}])
-            counted = {str(row["_id"]): row["count"] for row in found}
-        states = {str(state): counted.pop(str(state), 0) for state in State
-                  if state is not State.QUEUED} | counted
+            found = list(self._orders.aggregate([{"$group": group}]))
+        states = {str(state): 0 for state in State if state is not State.QUEUED}
+        reasons: dict[str, dict[str, int]] = {}
+        for row in found:
+            state, reason = str(row["_id"].get("state")), row["_id"].get("reason")
+            states[state] = states.get(state, 0) + row["count"]
+            if reason is not None:
+                reasons.setdefault(state, {})[str(reason)] = row["count"]
+        rows: list[tuple[str, int, str]] = []
+        for state, count in states.items():
+            why = sorted(reasons.get(state, {}).items(), key=lambda item: -item[1])
+            rows.append((state, count, ", ".join(f"{number} {reason}" for reason, number in why)))
         total = sum(states.values())
-        rows = [*states.items(), ("all", total)]
-        return Result({"orders": total, "states": states}, table(("state", "orders"), rows))
+        return Result({"orders": total, "states": states, "reasons": reasons},
+                      table(("state", "orders", "of them"), [*rows, ("all", total, "")]))

@@ -175,8 +175,10 @@ def test_orders_by_state(operate: Operator) -> None:
     for _ in range(4):
         road.order(1, EMAIL)
     road.work()
-    assert operate.json("orders")["states"] == {
+    seen = operate.json("orders")
+    assert seen["states"] == {
         "held": 3, "confirmed": 0, "failed": 0, "expired": 0, "rejected": 1, "cancelled": 0}
+    assert seen["reasons"] == {"rejected": {"sold_out": 1}}
     assert operate("orders").splitlines()[-1].split() == ["all", "4"]
 
 
