@@ -54,8 +54,8 @@ def vendor_key(parts: msgspec.Struct) -> str:
 
 def free_until(times: Iterable[dt.datetime], now: dt.datetime) -> bool:
     """Whether the first of these moments, from which cancelling costs something, is ahead."""
-    begins = min(times, default=None)
-    return begins is not None and aware(begins) > now
+    begins = min(map(aware, times), default=None)
+    return begins is not None and begins > now
 
 
 def aware(time: dt.datetime) -> dt.datetime:
@@ -118,10 +118,13 @@ class Harvest:
             self.rate(hotel_id, lambda raw=raw: build(piece(raw, shape)))  # type: ignore[misc]
 
     def rate(self, hotel_id: str, build: Callable[[], Rate | None]) -> None:
-        """Keep what `build` returns; Unreadable becomes this hotel's error."""
+        """Keep what `build` returns; Unreadable becomes this hotel's error.
+
+        So does an ArithmeticError: a vendor's "NaN" is a Decimal that cannot be compared.
+        """
         try:
             rate = build()
-        except Unreadable as error:
+        except (Unreadable, ArithmeticError) as error:
             self.fail(hotel_id, "unreadable", str(error))
         else:
             if rate is not None:

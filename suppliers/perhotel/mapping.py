@@ -24,7 +24,7 @@ from suppliers.rates import (
 
 NAME = "perhotel"
 REFERENCE_MAX = 40
-_LIFE_MAX_S = 86_400.0
+_LIFE_MAX_S = Decimal(86_400)
 
 _BOARDS = {board.value: board for board in Board}
 
@@ -73,10 +73,12 @@ class Key(msgspec.Struct, frozen=True):
 def token(body: bytes) -> IssuedToken:
     """Answer of POST /oauth/token. Raises SupplierAway for garbage."""
     found = reading.document(body, _Token)
-    if not found.access_token.isascii() or not found.access_token.isprintable() \
-            or not found.access_token or not 0 < found.expires_in < _LIFE_MAX_S * 365:
+    value, life_s = found.access_token, found.expires_in
+    # It goes into a header: a line break in it would write further ones.
+    if not value or not value.isascii() or not value.isprintable() \
+            or not life_s.is_finite() or life_s <= 0:
         raise SupplierAway("perhotel: a token that is none")
-    return IssuedToken(found.access_token, min(float(found.expires_in), _LIFE_MAX_S))
+    return IssuedToken(value, float(min(life_s, _LIFE_MAX_S)))
 
 
 def rates_query(query: RateQuery) -> dict[str, str]:
