@@ -7,6 +7,9 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 WORKERS ?= 4
+ROUNDS ?= 20
+SEED ?= 1
+ORDERS ?= 0
 VENV := .venv
 IN := $(VENV)/bin/python
 # haproxy lies where only root looks.
@@ -50,7 +53,11 @@ test: lint tools ## Style, types, and the whole suite on real engines. ARGS="-k 
 .PHONY: lint
 lint: dev ## Style, and strict types in the rooms that decide
 	@$(IN) -m ruff check .
-	@$(IN) -m mypy booking queues
+	@$(IN) -m mypy booking queues search
+
+.PHONY: faults
+faults: dev ## Kill real processes under load, and count. ROUNDS=20, SEED=1, ORDERS=0
+	@$(IN) -m tests.faults.soak --rounds $(ROUNDS) --seed $(SEED) --orders $(ORDERS)
 
 .PHONY: bench
 bench: dev tools ## Speed, against plain MongoDB and peers, in one run; pictures in docs/
