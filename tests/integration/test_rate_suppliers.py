@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -440,6 +441,24 @@ def test_where_the_vendor_wants_a_recheck_first_nothing_is_booked_without(
     adapters, _ = suppliers_at(simulator.url)
     with pytest.raises(SupplierDeclined, match="not_rechecked"):
         adapters[name].book(one_rate(adapters[name]), HOLDER, uuid4().hex)
+
+
+def test_kill_9_takes_away_no_offer_and_no_booking(tmp_path: Path) -> None:
+    with running_simulator(tmp_path) as own:
+        own.switch(vendors=dict.fromkeys(NAMES, CALM))
+        adapters, _ = suppliers_at(own.url)
+        supplier = adapters["hotelbeds"]
+        booked, open_rate = fetched(supplier, a_query())[:2]
+        reference = supplier.book(booked, HOLDER, "order-1")
+        own.kill()
+        with pytest.raises(SupplierAway):
+            supplier.book(booked, HOLDER, "order-1")
+        own.start()
+        own.switch(vendors=dict.fromkeys(NAMES, CALM))
+        assert supplier.book(booked, HOLDER, "order-1") == reference
+        assert supplier.recheck(open_rate).outcome == "available"
+        with pytest.raises(SupplierDeclined, match="conflict"):
+            supplier.book(open_rate, HOLDER, "order-1")
 
 
 @pytest.mark.parametrize("name", NAMES)
