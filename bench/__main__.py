@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bench import accept, booking, latency, overload, plot, takeover
 from errors import BerthError
 
 CONTENDERS = ("settled", *booking.OTHERS)
+EXIT_ENDED = 128 + signal.SIGTERM
 
 
 def main() -> int:
@@ -25,6 +27,8 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.scenario == "booking" and chosen.rate and chosen.plot:
         parser.error("--plot draws what is measured without --rate")
+    # As Ctrl-C does: engines, workers and their folder go away with the bench.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_ENDED))
     try:
         report = _run(chosen)
         if getattr(chosen, "plot", None):

@@ -23,6 +23,7 @@ from booking.documents import Document, package_document
 from booking.model import Package, PackageFacts
 from booking.store import ORDER_INDEXES, BookingStore
 from embedded import engines
+from embedded.orphans import end_with_parent
 from errors import BerthError
 from queues.keys import BOOKING
 from settings import Settings, load
@@ -90,12 +91,16 @@ class World:
     @contextmanager
     def child(self, *arguments: str, changes: Mapping[str, str] | None = None) -> Iterator[Child]:
         """A Python program with these arguments, and these changes to the environment."""
+        us = os.getpid()
         log = Path(self.settings.data_dir) / f"{'-'.join(arguments)[:60].replace('/', '_')}.log"
         with log.open("ab") as output:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: PLW1509 (it only asks the kernel)
                 [sys.executable, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output, start_new_session=True,
                 env={**self.environment, **(changes or {})},
+                # Whoever ends the bench without mercy leaves no worker behind that asks for
+                # engines that are gone.
+                preexec_fn=lambda: end_with_parent(us, signal.SIGTERM),
             )
         child = Child(process, log)
         try:

@@ -35,8 +35,8 @@ PEERS: dict[str, Peer] = {peer.name: peer for peer in (
     Peer("dramatiq",
          ("-m", "dramatiq", "bench.peers.dramatiq"),
          waiting="dramatiq:default", share=0.12),
-    # A worker per core. The default worker forks for each task, which costs it two thirds of its
-    # speed; the one that does not is taken.
+    # A worker per core. The default worker forks for each job, and the fork has to connect to
+    # MongoDB anew: a tenth of the speed of the one that is taken, which does not fork.
     Peer("rq",
          ("-m", "rq.cli", "worker-pool", "default", "--num-workers", "2", "--quiet",
           "--worker-class", "rq.worker.SimpleWorker", "--url", "{redis_url}"),
