@@ -167,6 +167,10 @@ class Container:
 
     def start(self) -> None:
         """Run the service's command, as in a new container on the same volumes."""
+        for target in self.spec.get("tmpfs", []):
+            # A start finds it empty. A beat of the life before would pass for one of this life.
+            for left in Path(self._places[target]).iterdir():
+                left.unlink()
         us = os.getpid()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
