@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 WORKERS ?= 4
+SEEDS ?= 1000
 ROUNDS ?= 20
 SEED ?= 1
 ORDERS ?= 0
@@ -39,7 +40,7 @@ install = wanted="$$(cat $(1) $(2) | cksum)"; stamp="$(VENV)/$(1).installed"; \
 
 .PHONY: help
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' \
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' \
 	  $(firstword $(MAKEFILE_LIST))
 
 .PHONY: run
@@ -54,6 +55,10 @@ test: lint tools ## Style, types, and the whole suite on real engines. ARGS="-k 
 lint: dev ## Style, and strict types in the rooms that decide
 	@$(IN) -m ruff check .
 	@$(IN) -m mypy booking queues search
+
+.PHONY: simulate
+simulate: dev ## The booking road with crashes and lost answers, replayed from seeds. SEEDS=1000
+	@$(IN) -m tests.simulation --seeds $(SEEDS)
 
 .PHONY: faults
 faults: dev ## Kill real processes under load, and count. ROUNDS=20, SEED=1, ORDERS=0

@@ -22,7 +22,7 @@ from queues.keys import BOOKING
 from settings import Settings
 from web import build_app
 
-EXAMPLES = 60
+EXAMPLES = 30
 
 
 @pytest.fixture

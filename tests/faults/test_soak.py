@@ -8,11 +8,11 @@ import pytest
 
 from tests.faults.soak import soak, sound
 
-ROUNDS = 12
+ROUNDS = 6
 
 
 @pytest.mark.timeout(240)
 def test_faults_lose_nothing(tmp_path: Path) -> None:
     report = soak(tmp_path, rounds=ROUNDS, seed=7, orders=0, rate_per_s=100)
     assert sound(report), report
-    assert report["accepted"] > 100
+    assert report["accepted"] > 50

@@ -1,0 +1,162 @@
+"""Customers, who order, ask again, order twice and cancel; and the operator, who changes packages.
+
+What each customer was told is kept apart from the system: the end is judged by it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from booking.documents import package_document
+from booking.intake import KeyReused, NotReady, Overloaded, Refusal
+from booking.model import Package, PackageFacts
+from errors import EngineAway
+from tests.simulation.kernel import Process
+from tests.simulation.network import ms, seconds
+from tests.simulation.programs import EMAILS, Gone, Web
+from tests.simulation.servers import EPOCH_US, MongoServer
+from tests.simulation.weather import Profile
+
+TRIES = 60
+
+
+class Told(msgspec.Struct):
+    """What customers have in their hands."""
+
+    accepted: set[str] = msgspec.field(default_factory=set)
+    by_key: dict[str, set[str]] = msgspec.field(default_factory=dict)
+    cancelled: set[str] = msgspec.field(default_factory=set)
+    refused: int = 0
+    unclear: int = 0
+
+
+class Customers:
+    """Everybody who orders. They live outside of the system, where nothing is killed."""
+
+    def __init__(self, people: Process, web: Web, profile: Profile, rng: random.Random) -> None:
+        self.told = Told()
+        self.busy = 0
+        self._people = people
+        self._web = web
+        self._profile = profile
+        self._rng = rng
+        for number in range(profile.customers):
+            self._begin(number, seconds(profile.arrive_within_s * rng.random()))
+
+    def order_more(self, number: int) -> None:
+        """One more customer, now."""
+        self._begin(number, 0)
+
+    def _begin(self, number: int, delay_us: int) -> None:
+        rng = self._rng
+        package_id, email = rng.randint(1, self._profile.packages), rng.choice(EMAILS)
+        key = f"key-{number}" if rng.random() < 0.6 else None
+        self._visit(delay_us, lambda: self._order(package_id, email, key))
+        if key is not None and rng.random() < 0.25:
+            # A double click, or somebody who takes a key for another order.
+            other = package_id if rng.random() < 0.8 else self._profile.packages + 1 - package_id
+            later_us = delay_us + ms(300 * rng.random())
+            self._visit(later_us, lambda: self._order(other, email, key))
+
+    def _visit(self, delay_us: int, story: Callable[[], None]) -> None:
+        self.busy += 1
+
+        def run() -> None:
+            self._people.sleep(delay_us)
+            story()
+            self.busy -= 1
+
+        self._people.spawn(run)
+
+    def _order(self, package_id: int, email: str, key: str | None) -> None:
+        order_id = self._order_until_clear(package_id, email, key)
+        if order_id is None:
+            return
+        self.told.accepted.add(order_id)
+        if key is not None:
+            self.told.by_key.setdefault(key, set()).add(order_id)
+        if self._rng.random() < 0.35:
+            longest_s = self._rng.choice((0.0, 0.01, 0.5, 2.0, 6.0))
+            self._people.sleep(seconds(longest_s * self._rng.random()))
+            self._cancel(order_id)
+
+    def _order_until_clear(self, package_id: int, email: str, key: str | None) -> str | None:
+        """Ask until the answer is clear; without a key, who is not answered may give up."""
+        for _ in range(TRIES):
+            try:
+                accepted = self._web.ask(
+                    self._people, lambda intake: intake.accept(package_id, email, key)
+                )
+                return str(accepted.order_id)
+            except (NotReady, Overloaded):
+                pass
+            except (Gone, EngineAway):
+                self.told.unclear += 1
+                if key is None and self._rng.random() < 0.5:
+                    return None
+            except KeyReused:
+                return None
+            except Refusal:
+                self.told.refused += 1
+                return None
+            self._people.sleep(ms(20 + 1_000 * self._rng.random()))
+        return None
+
+    def _cancel(self, order_id: str) -> None:
+        for _ in range(TRIES):
+            try:
+                self._web.ask(self._people, lambda intake: intake.cancel(order_id))
+            except (Gone, EngineAway, Overloaded):
+                self._people.sleep(ms(20 + 1_000 * self._rng.random()))
+            else:
+                self.told.cancelled.add(order_id)
+                return
+
+
+class Operator:
+    """Whoever changes packages in MongoDB, by hand and at any moment."""
+
+    def __init__(self, mongo: MongoServer, profile: Profile, rng: random.Random) -> None:
+        self._packages = mongo.table("packages")
+        self._rng = rng
+        self._here: dict[int, Package] = {}
+        for package_id in range(1, profile.packages + 1):
+            facts = PackageFacts(package_id, f"Flight-{package_id}", "2027-01-09", "49.90", "EUR")
+            self._put(Package(facts=facts, quota=rng.choice((0, 1, 2, 3, 5, 8)),
+                              limit_per_customer=rng.choice((None, None, 1, 2))))  # fmt: skip
+
+    def _put(self, package: Package) -> None:
+        self._here[package.facts.id] = package
+        self._packages.put(package_document(package))
+
+    def change(self) -> str:
+        """Change one package; says what."""
+        rng = self._rng
+        package = self._here[rng.choice(sorted(self._here))]
+        kind = rng.choice(("quota", "quota", "quota", "pause", "limit", "window", "withdraw"))
+        if kind == "quota":
+            package = _with(package, quota=max(0, package.quota + rng.choice((-3, -1, 1, 2))))
+        elif kind == "pause":
+            package = _with(package, paused=not package.paused)
+        elif kind == "limit":
+            package = _with(package, limit_per_customer=rng.choice((None, 1, 2, 3)))
+        elif kind == "window":
+            now_ms = EPOCH_US // 1_000 + rng.randint(0, 20_000)
+            package = _with(package, sale_ends_ms=rng.choice((None, None, now_ms)))
+        elif package.facts.id in self._packages.documents:
+            self._packages.drop(package.facts.id)
+            return f"package {package.facts.id} withdrawn"
+        self._put(package)
+        return f"package {package}"
+
+    def settle(self) -> None:
+        """Leave all packages there and open, so that whoever still waits can order."""
+        for package in list(self._here.values()):
+            self._put(_with(package, paused=False, sale_ends_ms=None))
+
+
+def _with(package: Package, **changes: object) -> Package:
+    return msgspec.structs.replace(package, **changes)
