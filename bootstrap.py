@@ -22,14 +22,31 @@ ANSWER_TIMEOUT_S = 10.0
 
 
 def connect_valkey(settings: Settings, *, connections: int = 16) -> redis.Redis:
-    """A client that never repeats a call by itself: only our scripts know what is repeatable."""
-    if not settings.redis_url:
+    """The Valkey of orders. Its client never repeats a call by itself: only our scripts know what
+    is repeatable.
+    """
+    return _valkey("REDIS_URL", settings.redis_url, connections)
+
+
+def connect_search_valkey(settings: Settings, *, connections: int = 16) -> redis.Redis:
+    """The Valkey of searches: entries, jobs, RQ's queues, what fetch workers share."""
+    return _valkey("SEARCH_REDIS_URL", settings.search_valkey_url, connections)
+
+
+def connect_catalogue_valkey(settings: Settings, *, connections: int = 16) -> redis.Redis:
+    """The Valkey of the catalogue: finished pages and the listing."""
+    return _valkey("CATALOGUE_REDIS_URL", settings.catalogue_valkey_url, connections)
+
+
+def _valkey(variable: str, url: str, connections: int) -> redis.Redis:
+    if not url:
         raise SettingsError(
-            "REDIS_URL is not set and no embedded Valkey is running: start `python app_queue.py`."
+            f"{variable} is not set and no embedded Valkey is running: start "
+            "`python app_queue.py`."
         )
     try:
         pool = redis.BlockingConnectionPool.from_url(
-            settings.redis_url,
+            url,
             max_connections=connections,
             timeout=CONNECT_TIMEOUT_S,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
@@ -39,7 +56,7 @@ def connect_valkey(settings: Settings, *, connections: int = 16) -> redis.Redis:
             health_check_interval=0,
         )
     except ValueError as error:
-        raise SettingsError(f"REDIS_URL: {error}") from None
+        raise SettingsError(f"{variable}: {error}") from None
     return redis.Redis(connection_pool=pool)
 
 

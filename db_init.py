@@ -97,7 +97,7 @@ def _settings(stack: ExitStack) -> settings.Settings:
     declared = settings.load(find_engines=False)
     if declared.redis_url or declared.mongo_url:
         return settings.load()
-    from embedded import engines
+    from embedded import Valkey, engines
     from embedded.data_dir import owned
 
     try:
@@ -107,9 +107,17 @@ def _settings(stack: ExitStack) -> settings.Settings:
         # addresses that a killed one left, or start the same engines twice.
         return settings.load()
     _say(f"No engines are running; starting those of {declared.data_dir} for this run.")
-    running = stack.enter_context(engines(folder, maxmemory_mb=declared.valkey_maxmemory_mb))
+    running = stack.enter_context(engines(
+        folder, maxmemory_mb=declared.valkey_maxmemory_mb, roles=tuple(Valkey)
+    ))
     return msgspec.structs.replace(
-        declared, redis_url=running.redis_url, mongo_url=running.mongo_url
+        declared,
+        redis_url=running.redis_url,
+        search_redis_url=declared.search_redis_url or running.plan.valkey_url(Valkey.SEARCH),
+        catalogue_redis_url=(
+            declared.catalogue_redis_url or running.plan.valkey_url(Valkey.CATALOGUE)
+        ),
+        mongo_url=running.mongo_url,
     )
 
 

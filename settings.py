@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +20,8 @@ from msgspec import Meta
 from errors import SettingsError
 
 ENGINES_FILE = "engines.json"
+# The settings that a running starter leaves in that file.
+ENGINE_ADDRESSES = ("redis_url", "search_redis_url", "catalogue_redis_url", "mongo_url")
 # What the simulator takes for a key, a secret and a token; no real supplier does.
 SIMULATED = "simulated"
 
@@ -32,6 +35,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "./data"
     redis_url: Annotated[
         str, Meta(description="Redis or Valkey to use; empty: an embedded Valkey is started")
+    ] = ""
+    search_redis_url: Annotated[
+        str,
+        Meta(description="Valkey of searches; empty: the embedded one, or the next database of "
+             "REDIS_URL"),
+    ] = ""
+    catalogue_redis_url: Annotated[
+        str,
+        Meta(description="Valkey of the catalogue; empty: the embedded one, or the second next "
+             "database of REDIS_URL"),
     ] = ""
     mongo_url: Annotated[
         str, Meta(description="MongoDB replica set to use; empty: an embedded mongod is started")
@@ -48,7 +61,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="File that a consumer touches at every step; empty: none is kept")
     ] = ""
     valkey_maxmemory_mb: Annotated[
-        int, Meta(ge=64, le=1_000_000, description="Memory limit of the embedded Valkey, in MB")
+        int,
+        Meta(ge=64, le=1_000_000, description="Memory limit of the Valkey of orders, in MB"),
+    ] = 512
+    search_maxmemory_mb: Annotated[
+        int, Meta(ge=64, le=1_000_000, description="Memory limit of that of searches, in MB")
+    ] = 256
+    catalogue_maxmemory_mb: Annotated[
+        int, Meta(ge=64, le=1_000_000, description="Memory limit of that of the catalogue, in MB")
     ] = 512
 
     # --- the web ------------------------------------------------------------------------------
@@ -227,6 +247,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return chosen or f"{simulator.rstrip('/')}/{supplier}"
 
     @property
+    def search_valkey_url(self) -> str:
+        """Where searches, their jobs and suppliers' shared state stand; empty without REDIS_URL."""
+        return self.search_redis_url or _other_database(self.redis_url, 1)
+
+    @property
+    def catalogue_valkey_url(self) -> str:
+        """Where the catalogue's pages stand; empty without REDIS_URL."""
+        return self.catalogue_redis_url or _other_database(self.redis_url, 2)
+
+    @property
     def saga_worst_case_s(self) -> float:
         """Longest time of flight plus room when every try times out, in seconds."""
         one_call = self.supplier_attempts * (
@@ -274,16 +304,25 @@ def load(
 def _with_embedded_engines(settings: Settings) -> Settings:
     if settings.redis_url and settings.mongo_url:
         return settings
+    # Beside a REDIS_URL from outside, searches and pages are its next databases.
+    names = {"mongo_url"} if settings.redis_url else set(ENGINE_ADDRESSES)
     try:
         found = msgspec.json.decode((Path(settings.data_dir) / ENGINES_FILE).read_bytes(),
                                     type=dict[str, str])
     except (FileNotFoundError, msgspec.MsgspecError):
         return settings
-    return msgspec.structs.replace(
-        settings,
-        redis_url=settings.redis_url or found.get("redis_url", ""),
-        mongo_url=settings.mongo_url or found.get("mongo_url", ""),
-    )
+    return msgspec.structs.replace(settings, **{
+        name: getattr(settings, name) or found.get(name, "") for name in names
+    })
+
+
+def _other_database(url: str, steps: int) -> str:
+    """The address of a database of the same server, `steps` numbers on."""
+    parts = urlsplit(url)
+    number = parts.path.strip("/")
+    if not url or parts.scheme not in ("redis", "rediss") or not (number or "0").isdecimal():
+        return url
+    return urlunsplit(parts._replace(path=f"/{int(number or 0) + steps}"))
 
 
 def _explain(message: str) -> str:

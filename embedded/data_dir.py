@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,10 +46,11 @@ def owned(data_dir: Path) -> Iterator[Path]:
             addresses.unlink(missing_ok=True)
 
 
-def leave_addresses(folder: Path, *, redis_url: str, mongo_url: str) -> None:
-    """Write where the embedded engines are, for `settings.load` of other processes."""
-    found = {"redis_url": redis_url, "mongo_url": mongo_url}
+def leave_addresses(folder: Path, addresses: Mapping[str, str]) -> None:
+    """Write where the embedded engines are, by the name of the setting, for `settings.load` of
+    other processes.
+    """
     # Renamed into place: a reader sees the whole file or none.
     draft = folder / f"{ENGINES_FILE}.new"
-    draft.write_bytes(msgspec.json.encode({key: url for key, url in found.items() if url}))
+    draft.write_bytes(msgspec.json.encode(dict(addresses)))
     draft.replace(folder / ENGINES_FILE)

@@ -1,4 +1,4 @@
-"""python -m embedded.prepare [--valkey PORT] [--mongo PORT]
+"""python -m embedded.prepare [--valkey PORT ...] [--mongo PORT]
 
 Waits for the embedded engines, makes the replica set if it is not made yet, and runs db_init.py.
 A process of its own, because the starter itself must never wait for anybody.
@@ -18,12 +18,12 @@ from errors import EngineAway
 def main() -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m embedded.prepare", description=__doc__)
-    parser.add_argument("--valkey", type=int, metavar="PORT")
+    parser.add_argument("--valkey", type=int, metavar="PORT", action="append", default=[])
     parser.add_argument("--mongo", type=int, metavar="PORT")
     chosen = parser.parse_args()
     try:
-        if chosen.valkey:
-            wait_valkey(chosen.valkey, within_s=READY_WITHIN_S)
+        for port in chosen.valkey:
+            wait_valkey(port, within_s=READY_WITHIN_S)
         if chosen.mongo:
             wait_primary(chosen.mongo, within_s=READY_WITHIN_S)
     except EngineAway as error:

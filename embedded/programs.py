@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from embedded.servers import EnginePlan
+from embedded.servers import EnginePlan, Valkey
 from settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,14 +48,28 @@ class Program:
     once: bool = False
 
 
+def embedded_valkeys(settings: Settings) -> list[Valkey]:
+    """Those that the settings do not place elsewhere.
+
+    Where REDIS_URL names a server, searches and the catalogue are its next databases.
+    """
+    if settings.redis_url:
+        return []
+    elsewhere = {Valkey.SEARCH: settings.search_redis_url,
+                 Valkey.CATALOGUE: settings.catalogue_redis_url}
+    return [role for role in Valkey if not elsewhere.get(role)]
+
+
 def programs(settings: Settings, plan: EnginePlan) -> list[Program]:
     """What `python app_queue.py` runs; nothing in place of what the settings say exists."""
     python = (sys.executable, "-u")
     waited_for: list[str] = []
     chosen: list[Program] = []
-    if not settings.redis_url:
-        waited_for.append(f"--valkey={plan.valkey_port}")
-        chosen.append(Program("valkey", Stage.ENGINES, plan.valkey_command(), plan.valkey_dir))
+    for role in embedded_valkeys(settings):
+        waited_for.append(f"--valkey={plan.valkey_port(role)}")
+        chosen.append(Program(
+            role.folder, Stage.ENGINES, plan.valkey_command(role), plan.valkey_dir(role)
+        ))
     if not settings.mongo_url:
         waited_for.append(f"--mongo={plan.mongo_port}")
         chosen.append(Program("mongo", Stage.ENGINES, plan.mongo_command(), plan.mongo_dir))

@@ -17,8 +17,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from enum import Enum
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,21 @@ STOP_WITHIN_S = 10.0
 _POLL_S = 0.02
 
 
+class Valkey(Enum):
+    """The Valkeys, each with a memory limit of its own: a flood of searches takes no room from
+    orders, and whoever empties the catalogue's touches neither.
+    """
+
+    ORDERS = "valkey"
+    SEARCH = "valkey-search"
+    CATALOGUE = "valkey-catalogue"
+
+    @property
+    def folder(self) -> str:
+        """Its folder in the data directory, and its name among the programs."""
+        return self.value
+
+
 class EnginePlan:
     """What is started in one data directory, and where it will be found.
 
@@ -40,25 +56,40 @@ class EnginePlan:
     no character of a path has to be spared. It raises EngineUnfit when the program is missing.
     """
 
-    def __init__(self, data_dir: Path, *, maxmemory_mb: int) -> None:
+    def __init__(
+        self, data_dir: Path, *, maxmemory_mb: int, search_mb: int = 256, catalogue_mb: int = 512
+    ) -> None:
         self.data_dir = private_folder(data_dir.absolute())
-        self.valkey_dir = private_folder(self.data_dir / "valkey")
         self.mongo_dir = private_folder(self.data_dir / "mongo")
-        ports = remembered_ports(self.data_dir / "ports.json", ("valkey", "mongo"))
-        self.valkey_port, self.mongo_port = ports["valkey"], ports["mongo"]
-        self._maxmemory_mb = maxmemory_mb
+        names = [role.folder for role in Valkey]
+        ports = remembered_ports(self.data_dir / "ports.json", (*names, "mongo"))
+        self.mongo_port = ports["mongo"]
+        self._ports = {role: ports[role.folder] for role in Valkey}
+        self._memory_mb = {
+            Valkey.ORDERS: maxmemory_mb, Valkey.SEARCH: search_mb, Valkey.CATALOGUE: catalogue_mb,
+        }
 
-    def valkey_command(self) -> list[str]:
-        """What starts Valkey in `valkey_dir`."""
+    def valkey_dir(self, role: Valkey) -> Path:
+        """The folder of one Valkey, made if it is not there."""
+        return private_folder(self.data_dir / role.folder)
+
+    def valkey_port(self, role: Valkey) -> int:
+        """The loopback port of one Valkey."""
+        return self._ports[role]
+
+    def valkey_command(self, role: Valkey) -> list[str]:
+        """What starts one Valkey in its folder."""
         return [
             *binaries.valkey_server(),
-            "--bind", LOOPBACK, "--port", str(self.valkey_port), "--dir", ".",
-            # 202 says "durable": the job is on disk before Valkey answers.
-            "--appendonly", "yes", "--appendfsync", "always",
+            "--bind", LOOPBACK, "--port", str(self._ports[role]), "--dir", ".",
+            # 202 says "durable": an order is on disk before Valkey answers. A search or a page
+            # that is lost is asked for or built again.
+            "--appendonly", "yes",
+            "--appendfsync", "always" if role is Valkey.ORDERS else "everysec",
             # The append-only file is the copy; a dump besides it would be written for nobody.
             "--save", "",
             # A full queue refuses new work. It never throws accepted work away.
-            "--maxmemory", f"{self._maxmemory_mb}mb", "--maxmemory-policy", "noeviction",
+            "--maxmemory", f"{self._memory_mb[role]}mb", "--maxmemory-policy", "noeviction",
             "--databases", "16",
         ]  # fmt: skip
 
@@ -82,10 +113,9 @@ class EnginePlan:
             "--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100",
         ]  # fmt: skip
 
-    @property
-    def redis_url(self) -> str:
-        """Address of the embedded Valkey."""
-        return f"redis://{LOOPBACK}:{self.valkey_port}/0"
+    def valkey_url(self, role: Valkey) -> str:
+        """Address of one embedded Valkey."""
+        return f"redis://{LOOPBACK}:{self._ports[role]}/0"
 
     @property
     def mongo_url(self) -> str:
@@ -163,24 +193,28 @@ class EngineProcess:
 
 
 class RunningEngines:
-    """Both engines as plain children of this process. See `engines`."""
+    """The engines as plain children of this process. See `engines`."""
 
-    def __init__(self, plan: EnginePlan) -> None:
+    def __init__(self, plan: EnginePlan, roles: Sequence[Valkey]) -> None:
         logs = private_folder(plan.data_dir / "logs")
         self.plan = plan
-        self.redis_url = plan.redis_url
+        self.redis_url = plan.valkey_url(Valkey.ORDERS)
         self.mongo_url = plan.mongo_url
-        self.valkey = EngineProcess(
-            "Valkey", plan.valkey_command(), plan.valkey_dir, logs / "valkey.log"
-        )
+        self.valkeys = {
+            role: EngineProcess("Valkey", plan.valkey_command(role), plan.valkey_dir(role),
+                                logs / f"{role.folder}.log")
+            for role in roles
+        }
+        self.valkey = self.valkeys[Valkey.ORDERS]
         self.mongo = EngineProcess(
             "MongoDB", plan.mongo_command(), plan.mongo_dir, logs / "mongo.log"
         )
 
     def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
-        """Return when both answer. Raises EngineAway with the last words of the one that fails."""
+        """Return when all answer. Raises EngineAway with the last words of the one that fails."""
         for engine, wait in (
-            (self.valkey, partial(wait_valkey, self.plan.valkey_port)),
+            *((engine, partial(wait_valkey, self.plan.valkey_port(role)))
+              for role, engine in self.valkeys.items()),
             (self.mongo, partial(replica_set.wait_primary, self.plan.mongo_port)),
         ):
             try:
@@ -190,20 +224,25 @@ class RunningEngines:
 
 
 @contextmanager
-def engines(data_dir: Path, *, maxmemory_mb: int = 512) -> Iterator[RunningEngines]:
+def engines(
+    data_dir: Path, *, maxmemory_mb: int = 512, roles: Sequence[Valkey] = (Valkey.ORDERS,)
+) -> Iterator[RunningEngines]:
     """Valkey and MongoDB in `data_dir`, ready; stopped at the end, killed if this process is.
 
-    Raises EngineUnfit when a program is missing, EngineAway when an engine does not start.
+    Without the Valkeys of searches and the catalogue among `roles`, these are the next databases
+    of that of orders, as with any REDIS_URL. Raises EngineUnfit when a program is missing,
+    EngineAway when an engine does not start.
     """
-    running = RunningEngines(EnginePlan(data_dir, maxmemory_mb=maxmemory_mb))
+    running = RunningEngines(EnginePlan(data_dir, maxmemory_mb=maxmemory_mb), roles)
+    started = [*running.valkeys.values(), running.mongo]
     try:
-        running.valkey.start()
-        running.mongo.start()
+        for engine in started:
+            engine.start()
         running.wait_ready()
         yield running
     finally:
-        running.valkey.stop()
-        running.mongo.stop()
+        for engine in started:
+            engine.stop()
 
 
 def wait_valkey(

@@ -16,8 +16,8 @@ from embedded.data_dir import leave_addresses, owned
 from embedded.manager import Manager
 from embedded.orphans import end_with_parent
 from embedded.ports import LOOPBACK, free_port, why_not
-from embedded.programs import SEEDING, WEB, Program, Stage, programs
-from embedded.servers import EnginePlan
+from embedded.programs import SEEDING, WEB, Program, Stage, embedded_valkeys, programs
+from embedded.servers import EnginePlan, Valkey
 from errors import BerthError, EngineAway, SettingsError
 from settings import Settings, load
 
@@ -26,6 +26,12 @@ OPEN_WITHIN_S = 60.0
 GIVE_UP_AFTER_ENDS = 3
 _TELL_AGAIN_AFTER_S = 10.0
 _LAST_LINES = 15
+
+_VALKEY_SETTINGS = {
+    Valkey.ORDERS: "redis_url",
+    Valkey.SEARCH: "search_redis_url",
+    Valkey.CATALOGUE: "catalogue_redis_url",
+}
 
 Choose = Callable[[Settings, EnginePlan], Sequence[Program]]
 
@@ -72,19 +78,23 @@ class Starter:
         self._told_at: dict[str, float] = {}
         self._ends: Counter[str] = Counter()
         _require_port("PORT", settings.host, settings.port)
-        plan = EnginePlan(folder, maxmemory_mb=settings.valkey_maxmemory_mb)
-        self._redis_url = settings.redis_url or plan.redis_url
-        self._mongo_url = settings.mongo_url or plan.mongo_url
+        plan = EnginePlan(
+            folder,
+            maxmemory_mb=settings.valkey_maxmemory_mb,
+            search_mb=settings.search_maxmemory_mb,
+            catalogue_mb=settings.catalogue_maxmemory_mb,
+        )
+        # Only those of the embedded engines: an address from outside may hold a password.
+        self._embedded = {
+            _VALKEY_SETTINGS[role]: plan.valkey_url(role) for role in embedded_valkeys(settings)
+        }
+        if not settings.mongo_url:
+            self._embedded["mongo_url"] = plan.mongo_url
         self._programs = choose(settings, plan)
 
     def run(self) -> int:
         """Start everything, stay until told to stop; 0, or 1 when the start failed."""
-        # Only those of the embedded engines: an address from outside may hold a password.
-        leave_addresses(
-            self._folder,
-            redis_url="" if self._settings.redis_url else self._redis_url,
-            mongo_url="" if self._settings.mongo_url else self._mongo_url,
-        )
+        leave_addresses(self._folder, self._embedded)
         manager = Manager(
             self._programs,
             self._folder,
@@ -102,8 +112,7 @@ class Starter:
     def _environment(self) -> dict[str, str]:
         return {
             "DATA_DIR": str(self._folder),
-            "REDIS_URL": self._redis_url,
-            "MONGO_URL": self._mongo_url,
+            **{name.upper(): url for name, url in self._embedded.items()},
             "SIMULATOR_PORT": str(self._simulator_port()),
         }
 

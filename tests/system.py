@@ -24,13 +24,16 @@ START_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
 FINAL = {"confirmed", "failed", "rejected", "expired", "cancelled"}
 
-# What each part's command line holds; `kill` looks for it among the starter's descendants.
+# What each part's command line holds; `kill` looks for it among the starter's descendants. The
+# Valkeys differ by the folder that they run in.
 PARTS = {
     "web": "app_queue:create_app()",
     "booking": "consumer booking",
     "reservation": "consumer reservation",
     "simulator": "suppliers.simulator",
     "valkey": "valkey-server",
+    "valkey-search": "valkey-server",
+    "valkey-catalogue": "valkey-server",
     "mongo": "mongod",
 }
 
@@ -91,7 +94,9 @@ class System:
         found = []
         for process in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                if PARTS[part] in " ".join(process.cmdline()):
+                if PARTS[part] in " ".join(process.cmdline()) and (
+                    not part.startswith("valkey") or Path(process.cwd()).name == part
+                ):
                     found.append(process.pid)
             except psutil.Error:
                 continue  # it has just ended
@@ -126,7 +131,8 @@ def running_system(data_dir: Path, **overrides: str) -> Iterator[System]:
         "SIMULATOR_LATENCY_MS_MAX": "30",
         **overrides,
     }
-    for name in ("REDIS_URL", "MONGO_URL", "SUPPLIER_URL"):
+    for name in ("REDIS_URL", "SEARCH_REDIS_URL", "CATALOGUE_REDIS_URL", "MONGO_URL",
+                 "SUPPLIER_URL"):
         environment.pop(name, None)
     log = data_dir.with_suffix(".log")
     with log.open("wb") as output:

@@ -55,10 +55,16 @@ def build_app(settings: Settings) -> Flask:
     csrf = CSRFProtect(app)
     csrf.exempt(api)  # the API takes JSON only and knows no cookie
     valkey = bootstrap.connect_valkey(settings, connections=settings.web_threads + 4)
+    search_valkey = bootstrap.connect_search_valkey(settings, connections=settings.web_threads + 4)
+    catalogue_valkey = bootstrap.connect_catalogue_valkey(
+        settings, connections=settings.web_threads + 4
+    )
     store = bootstrap.booking_store(settings)
     app.extensions["berth"] = Services(
         settings=settings,
         valkey=valkey,
+        search_valkey=search_valkey,
+        catalogue_valkey=catalogue_valkey,
         store=store,
         intake=Intake(
             valkey,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import msgspec
+import redis
 import requests
 from flask import Blueprint, Response
 
@@ -58,8 +59,20 @@ def healthz() -> Response:
 
 
 def _valkey(found: Services) -> str:
+    return _ping(found.valkey)
+
+
+def _search_valkey(found: Services) -> str:
+    return _ping(found.search_valkey)
+
+
+def _catalogue_valkey(found: Services) -> str:
+    return _ping(found.catalogue_valkey)
+
+
+def _ping(client: redis.Redis) -> str:
     with valkey_errors():
-        found.valkey.ping()
+        client.ping()
     return "answers"
 
 
@@ -106,6 +119,8 @@ def _supplier(found: Services) -> str:
 
 _CHECKS: dict[str, Callable[[Services], str]] = {
     "valkey": _valkey,
+    "valkey of searches": _search_valkey,
+    "valkey of the catalogue": _catalogue_valkey,
     "mongodb": _mongo,
     "booking consumer": _booking,
     "reservation consumer": _reservation,

@@ -22,6 +22,8 @@ class Services(msgspec.Struct, frozen=True):
 
     settings: Settings
     valkey: redis.Redis
+    search_valkey: redis.Redis
+    catalogue_valkey: redis.Redis
     store: BookingStore
     intake: Intake
     lookup: OrderLookup

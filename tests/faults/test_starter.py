@@ -17,6 +17,7 @@ import redis
 import requests
 
 from embedded.ports import LOOPBACK, free_port
+from settings import ENGINE_ADDRESSES
 from tests.stand_ins import (
     DIES_AT_ONCE,
     FORKER,
@@ -51,7 +52,7 @@ def test_a_killed_starter_takes_all_with_it_and_the_next_finds_the_data(tmp_path
     with starter(data_dir) as run:
         run.open()
         found = addresses(data_dir)
-        assert set(found) == {"redis_url", "mongo_url"}
+        assert set(found) == set(ENGINE_ADDRESSES)
         assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
         with redis.Redis.from_url(found["redis_url"]) as valkey:
             valkey.set("left by the first run", "yes")
@@ -76,7 +77,7 @@ def test_a_killed_starter_takes_all_with_it_and_the_next_finds_the_data(tmp_path
         assert order[0] == "web"
         assert set(order[1:4]) == {"booking-1", "booking-2", "reservation"}
         assert order[4] == "simulator"
-        assert set(order[5:]) == {"valkey", "mongo"}
+        assert set(order[5:]) == {"valkey", "valkey-search", "valkey-catalogue", "mongo"}
         assert "killing 'valkey'" not in run.manager_log(), "it ended by itself"
         assert "killing 'mongo'" not in run.manager_log(), "it ended by itself"
 

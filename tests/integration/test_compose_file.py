@@ -22,7 +22,7 @@ SET = {"SECRET_KEY": "only for tests"}
 SERVICES = services(SET)
 RUN_FOREVER = sorted(set(SERVICES) - {"init"})
 OURS = sorted(name for name, spec in SERVICES.items() if "build" in spec)
-ENGINES = ("valkey", "mongo")
+ENGINES = ("valkey", "valkey-search", "valkey-catalogue", "mongo")
 
 every_service = pytest.mark.parametrize("spec", SERVICES.values(), ids=SERVICES)
 each_of_ours = pytest.mark.parametrize("name", OURS)

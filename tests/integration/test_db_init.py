@@ -252,10 +252,10 @@ def test_it_waits_for_a_mongodb_that_is_still_starting(own_engines: RunningEngin
 def test_without_engines_it_starts_the_embedded_ones_for_itself(tmp_path: Path) -> None:
     nowhere = Settings(data_dir=str(tmp_path))
     # A starter that was killed could not take its addresses back.
-    leave_addresses(
-        tmp_path, redis_url=f"redis://{LOOPBACK}:{free_port()}",
-        mongo_url=f"mongodb://{LOOPBACK}:{free_port()}/?replicaSet=berth",
-    )
+    leave_addresses(tmp_path, {
+        "redis_url": f"redis://{LOOPBACK}:{free_port()}",
+        "mongo_url": f"mongodb://{LOOPBACK}:{free_port()}/?replicaSet=berth",
+    })
     assert "is seeded: 64 packages" in done(nowhere)
     out = done(nowhere, "--reset", "--packages", str(campaigns.ORIGINAL))
     assert "4 (1, 2, 3, 4) added" in out
@@ -266,7 +266,8 @@ def test_beside_a_running_starter_it_uses_that_ones_engines(
 ) -> None:
     undeclared = Settings(data_dir=str(tmp_path), mongo_database=settings.mongo_database)
     with owned(tmp_path) as folder:
-        leave_addresses(folder, redis_url=settings.redis_url, mongo_url=settings.mongo_url)
+        leave_addresses(folder, {"redis_url": settings.redis_url,
+                                 "mongo_url": settings.mongo_url})
         done(undeclared, "--packages", str(campaigns.ORIGINAL))
     assert mongo_database.packages.count_documents({}) == 4
 

@@ -23,7 +23,7 @@ from pymongo.errors import DuplicateKeyError
 
 import embedded
 from booking.documents import Document
-from embedded import RunningEngines, binaries, servers
+from embedded import RunningEngines, Valkey, binaries, servers
 from embedded.ports import LOOPBACK, free_port, remembered_ports
 from errors import EngineAway, EngineUnfit
 from tests.waiting import eventually
@@ -111,11 +111,11 @@ def test_taken_ports_move_the_engines_and_keep_their_data(tmp_path: Path) -> Non
     with embedded.engines(tmp_path) as running:
         write_one(running, "before the move")
         first = running.plan
-    with silent_listener(first.valkey_port), silent_listener(first.mongo_port):
+    with silent_listener(first.valkey_port(Valkey.ORDERS)), silent_listener(first.mongo_port):
         begun = time.monotonic()
         with embedded.engines(tmp_path) as running:
             took_s = time.monotonic() - begun
-            assert running.plan.valkey_port != first.valkey_port
+            assert running.plan.valkey_port(Valkey.ORDERS) != first.valkey_port(Valkey.ORDERS)
             assert running.plan.mongo_port != first.mongo_port
             write_one(running, "after the move")
             expected = {"before the move", "after the move"}

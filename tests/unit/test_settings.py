@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -51,3 +53,28 @@ def test_a_lease_outlasts_two_beats() -> None:
 def test_the_simulators_latencies_have_an_order() -> None:
     with pytest.raises(SettingsError, match="SIMULATOR_LATENCY_MS_MIN"):
         loaded(SIMULATOR_LATENCY_MS_MIN="200", SIMULATOR_LATENCY_MS_MAX="100")
+
+
+def test_searches_and_the_catalogue_stand_beside_a_redis_url_unless_told_otherwise() -> None:
+    def urls(**environ: str) -> tuple[str, str]:
+        found = load(environ, find_engines=False)
+        return found.search_valkey_url, found.catalogue_valkey_url
+
+    assert urls() == ("", "")
+    assert urls(REDIS_URL="redis://:pw@h:1/3?timeout=2") == (
+        "redis://:pw@h:1/4?timeout=2", "redis://:pw@h:1/5?timeout=2")
+    assert urls(REDIS_URL="rediss://h") == ("rediss://h/1", "rediss://h/2")
+    assert urls(REDIS_URL="redis://h", SEARCH_REDIS_URL="redis://s/7") == (
+        "redis://s/7", "redis://h/2")
+
+
+def test_a_running_starters_valkeys_are_found_together(tmp_path: Path) -> None:
+    (tmp_path / "engines.json").write_text(
+        '{"redis_url": "redis://e:1/0", "search_redis_url": "redis://e:2/0",'
+        ' "catalogue_redis_url": "redis://e:3/0", "mongo_url": "mongodb://e"}')
+    found = load({"DATA_DIR": str(tmp_path)})
+    assert (found.search_valkey_url, found.catalogue_valkey_url) == (
+        "redis://e:2/0", "redis://e:3/0")
+    # With orders elsewhere, the starter's other Valkeys are not ours to use.
+    found = load({"DATA_DIR": str(tmp_path), "REDIS_URL": "redis://own/0"})
+    assert (found.search_valkey_url, found.mongo_url) == ("redis://own/1", "mongodb://e")
