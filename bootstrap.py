@@ -12,10 +12,13 @@ from redis.retry import Retry
 from booking.documents import Document
 from booking.store import BookingStore
 from errors import SettingsError
-from queues.keys import BOOKING
+from queues.keys import BOOKING, SEARCH
 from queues.reliable import BookingQueue
 from queues.shared_work import SharedWork
+from search.entries import SearchEntries
+from search.places import Destinations, HotelFacts, Place
 from settings import Settings
+from suppliers import places, registry
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 10.0
@@ -103,3 +106,32 @@ def reservation_work(settings: Settings, client: redis.Redis, worker: str) -> Sh
     return SharedWork(
         client, BOOKING.reservations, BOOKING, worker=worker, heartbeat_ms=settings.heartbeat_ms
     )
+
+
+def search_entries(settings: Settings, client: redis.Redis) -> SearchEntries:
+    """Searches, in the Valkey of `connect_search_valkey`."""
+    return SearchEntries(
+        client, SEARCH, deadline_s=settings.search_deadline_s, life_s=settings.search_life_s,
+        max_waiting=settings.searches_max_waiting,
+    )
+
+
+def destinations() -> Destinations:
+    """Where suppliers sell hotels. Who shows a search learns it here: suppliers' own tables are
+    no part of its room.
+    """
+    def hotel(hotel_id: str) -> tuple[str, HotelFacts] | None:
+        found = places.hotel(hotel_id)
+        if found is None:
+            return None
+        return found.city.slug, HotelFacts(name=found.name, stars=found.stars)
+
+    return Destinations(
+        (Place(slug=city.slug, name=city.name, country=city.country)
+         for city in places.cities().values()), hotel,
+    )
+
+
+def rate_supplier_names() -> tuple[str, ...]:
+    """The suppliers that a search asks."""
+    return tuple(registry.ADAPTERS)

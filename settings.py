@@ -206,6 +206,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Meta(ge=20, le=5_000, description="Pause between two polls of a polled supplier")
     ] = 250
 
+    # --- searches -----------------------------------------------------------------------------
+    search_deadline_s: Annotated[
+        float, Meta(ge=1, le=120, description="A search ends with what it has after this long")
+    ] = 30.0
+    search_life_s: Annotated[
+        int, Meta(ge=10, le=86_400, description="How long a search keeps its prices, from its "
+                                                "start")
+    ] = 900
+    searches_max_waiting: Annotated[
+        int, Meta(ge=1, le=100_000, description="Searches that nobody has begun above which new "
+                                                "ones get a 503")
+    ] = 1_000
+    searches_per_minute: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="New searches per client address; looking at "
+                                                  "one that exists is free")
+    ] = 30
+    search_currency: Annotated[
+        str, Meta(pattern="^[A-Z]{3}$", description="Currency that suppliers are asked for (ISO "
+                                                    "4217); some answer in their own")
+    ] = "EUR"
+
     # --- the simulator of the outside world ---------------------------------------------------
     simulator_port: Annotated[int, Meta(ge=1, le=65535, description="Port of the simulator")] = 8890
     simulator_seed: Annotated[
@@ -295,6 +316,12 @@ def load(
             f"LEASE_MS is {settings.lease_ms}, and an idle consumer renews its lease only every "
             f"BEAT_MS, which is {settings.beat_ms}: it would lose it again and again. Let the "
             "lease last at least two beats."
+        )
+    if settings.search_life_s <= settings.search_deadline_s:
+        raise SettingsError(
+            f"SEARCH_LIFE_S is {settings.search_life_s} s, and suppliers may bring rates for "
+            f"{settings.search_deadline_s:.0f} s (SEARCH_DEADLINE_S): they would expire as they "
+            "come. Let a search live longer than it takes."
         )
     if settings.simulator_latency_ms_min > settings.simulator_latency_ms_max:
         raise SettingsError("SIMULATOR_LATENCY_MS_MIN is above SIMULATOR_LATENCY_MS_MAX.")

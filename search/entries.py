@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import redis
 
-from errors import BerthError
+from errors import BerthError, EngineAway
 from queues.keys import SearchKeys
 from queues.scripts import Script
-from search.model import Entry, OfferedRate, SupplierProgress
+from search.model import Cursor, Entry, OfferedRate, SupplierProgress
 from search.query import SearchQuery
 
 
@@ -28,7 +28,10 @@ class RunSearch(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
 
 
 class SearchEntries:
-    """Begin, plan, append and read, each in one call. All may raise EngineAway."""
+    """Begin, plan, append and read, each in one call. All may raise EngineAway.
+
+    Who begins a search reads it too: that is a second call.
+    """
 
     def __init__(
         self,
@@ -44,20 +47,59 @@ class SearchEntries:
         self._life_ms = int(life_s * 1_000)
         self._max_waiting = max_waiting
         self._begin = Script(client, "search_begin")
+        self._read = Script(client, "search_read")
         self._plan = Script(client, "search_plan")
         self._append = Script(client, "search_append")
-        self._rate = msgspec.json.Decoder(OfferedRate)
         self._progress = msgspec.json.Decoder(SupplierProgress)
 
-    def begin(self, query: SearchQuery, *, since: int = 0) -> Entry:
+    def begin(self, query: SearchQuery) -> Entry:
         """The entry of this search, begun if nobody has. Raises TooManySearches."""
-        entry = self._look(query.search_id, msgspec.json.encode(RunSearch(query=query)), since)
-        assert entry is not None  # it was begun just now, in the same call
+        keys, search_id = self._keys, query.search_id
+        try:
+            answer = self._begin(
+                [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
+                 keys.chunks(search_id), keys.jobs, keys.bell, keys.counters],
+                [msgspec.json.encode(RunSearch(query=query)), self._deadline_ms, self._life_ms,
+                 self._max_waiting],
+            )
+        except redis.exceptions.OutOfMemoryError as error:
+            raise TooManySearches("the searches of the last minutes fill the memory") from error
+        if answer == b"backlog":
+            raise TooManySearches("too many searches wait")
+        entry = self.read(search_id)
+        if entry is None:
+            raise EngineAway("a search was begun, and is gone already")
         return entry
 
-    def read(self, search_id: str, *, since: int = 0) -> Entry | None:
-        """The entry as it stands, with the rates after `since`; None when there is none."""
-        return self._look(search_id, None, since)
+    def read(
+        self, search_id: str, *, since: Cursor | None = None, known_revision: int | None = None
+    ) -> Entry | None:
+        """The entry as it stands, with the rates after `since`. None when there is none (any
+        more), or when `since` belongs to another one, that was there before it.
+        """
+        keys = self._keys
+        answer = self._read(
+            [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id)],
+            [since.seen if since else 0, since.created_ms if since else "",
+             "" if known_revision is None else known_revision],
+        )
+        if not answer:
+            return None
+        entry = {name: int(value) for name, value in _pairs(answer[0])}
+        suppliers, stored = answer[1:] or ((), [])
+        return Entry(
+            search_id=search_id,
+            is_completed=bool(entry["is_completed"]),
+            created_ms=entry["created_ms"],
+            deadline_ms=entry["deadline_ms"],
+            expires_ms=entry["expires_ms"],
+            revision=entry["revision"],
+            count=(since.seen if since else 0) + len(stored),
+            suppliers={name: self._progress.decode(line) for name, line in
+                       sorted(_pairs(suppliers))},
+            stored=stored,
+            unchanged=len(answer) == 1,
+        )
 
     def plan(self, search_id: str, parts: Mapping[str, int]) -> bool:
         """Note how many parts each supplier is asked in. False: the search is over already.
@@ -91,33 +133,6 @@ class SearchEntries:
             [supplier, chunk, "1" if finished else "0", error, *map(msgspec.json.encode, rates)],
         )
         return bool(answer[0] == b"appended")
-
-    def _look(self, search_id: str, job: bytes | None, since: int) -> Entry | None:
-        keys = self._keys
-        answer = self._begin(
-            [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
-             keys.jobs, keys.bell, keys.counters],
-            [job or b"", self._deadline_ms, self._life_ms, self._max_waiting, since,
-             "0" if job else "1"],
-        )
-        if answer[0] == b"none":
-            return None
-        if answer[0] == b"backlog":
-            raise TooManySearches("too many searches wait")
-        _, _, fields, suppliers, rates = answer
-        entry = {name: int(value) for name, value in _pairs(fields)}
-        return Entry(
-            search_id=search_id,
-            is_completed=bool(entry["is_completed"]),
-            created_ms=entry["created_ms"],
-            deadline_ms=entry["deadline_ms"],
-            expires_ms=entry["expires_ms"],
-            revision=entry["revision"],
-            cursor=since + len(rates),
-            suppliers={name: self._progress.decode(line) for name, line in
-                       sorted(_pairs(suppliers))},
-            rates=[self._rate.decode(raw) for raw in rates],
-        )
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[str, bytes]]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
+
+from errors import BadInput
+
+_CURSOR = re.compile(r"([0-9a-f]{1,14})-([0-9]{1,7})")
 
 
 class SupplierState(StrEnum):
@@ -20,7 +26,8 @@ class OfferedRate(msgspec.Struct, frozen=True, kw_only=True):
     """A rate at the price that it has in every view while the search lives.
 
     `price` is a decimal string for the whole stay and all guests, in `currency` (ISO 4217).
-    `vendor_key` is what the supplier wants back for its recheck; no view shows it.
+    `board` says which meals it includes. `vendor_key` is what the supplier wants back for its
+    recheck; no view shows it. It stands last, see `without_vendor_key`.
     """
 
     rate_id: str
@@ -30,6 +37,7 @@ class OfferedRate(msgspec.Struct, frozen=True, kw_only=True):
     price: str
     currency: str
     refundable: bool
+    board: str = "unknown"
     vendor_key: str = ""
 
 
@@ -44,10 +52,34 @@ class SupplierProgress(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A search as it stands. `cursor` counts all rates so far; `rates` are those after `since`.
+class Cursor(NamedTuple):
+    """How far a reader is: it has `seen` so many rates of the search that began.
 
-    `revision` changes with everything that a view shows, and with nothing else.
+    The same parameters are searched for anew after their search expired. A cursor of the old one
+    never continues the new one, whose prices are others.
+    """
+
+    created_ms: int
+    seen: int
+
+    def __str__(self) -> str:
+        return f"{self.created_ms:x}-{self.seen}"
+
+
+def cursor_of(text: str) -> Cursor:
+    """Raises BadInput for a text that no answer gave."""
+    found = _CURSOR.fullmatch(text)
+    if found is None:
+        raise BadInput("the cursor of an answer", field="since")
+    return Cursor(int(found[1], 16), int(found[2]))
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A search as it stands. `count` is of all rates so far; `stored` are those after the ones
+    that the reader knew, as JSON, in the order of their arrival.
+
+    `revision` changes with everything that a view shows, and with nothing else. An entry that is
+    `unchanged` since the revision that the reader knew comes without suppliers and rates.
     """
 
     search_id: str
@@ -56,6 +88,28 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: int
     expires_ms: int
     revision: int
-    cursor: int
+    count: int
     suppliers: dict[str, SupplierProgress]
-    rates: list[OfferedRate]
+    stored: list[bytes]
+    unchanged: bool = False
+
+    @property
+    def rates(self) -> list[OfferedRate]:
+        """The rates, decoded."""
+        return [_RATE.decode(one) for one in self.stored]
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where a reader goes on."""
+        return Cursor(self.created_ms, self.count)
+
+
+_RATE = msgspec.json.Decoder(OfferedRate)
+
+
+def without_vendor_key(stored: bytes) -> bytes:
+    """A stored rate as views show it, neither decoded nor encoded: a search may have 10,000.
+
+    No text of a rate can look like the member that is cut off: a quote within a text is escaped.
+    """
+    return stored.partition(b',"vendor_key":')[0].removesuffix(b"}") + b"}"

@@ -10,7 +10,7 @@ import redis
 
 from queues.keys import SEARCH
 from search.entries import SearchEntries, TooManySearches
-from search.model import OfferedRate, SupplierState
+from search.model import Cursor, OfferedRate, SupplierState
 from search.query import SearchQuery
 from tests.waiting import eventually
 
@@ -51,14 +51,14 @@ def test_rates_are_readable_in_the_order_of_arrival_and_from_a_cursor(
     assert entries.append(search_id, "fast", "fast:1", [rate(1), rate(2)], finished=True)
     first = entries.begin(QUERY)
     assert [r.rate_id for r in first.rates] == ["r1", "r2"]
-    assert first.cursor == 2
+    assert first.cursor == Cursor(first.created_ms, 2)
     assert first.suppliers["fast"].state is SupplierState.DONE
     assert first.suppliers["slow"].state is SupplierState.PENDING
     assert not first.is_completed
     assert entries.append(search_id, "slow", "slow:1", [rate(3, "slow")])
     later = entries.read(search_id, since=first.cursor)
     assert [r.rate_id for r in later.rates] == ["r3"]
-    assert later.cursor == 3
+    assert later.cursor == Cursor(first.created_ms, 3)
     assert later.revision > first.revision
 
 
@@ -145,3 +145,53 @@ def test_too_many_waiting_searches_are_refused(valkey: redis.Redis) -> None:
         entries.begin(msgspec.structs.replace(QUERY, guests=1))
     assert entries.begin(QUERY).search_id == QUERY.search_id
     assert valkey.llen(SEARCH.jobs) == 1
+
+
+def test_a_reader_that_knows_the_revision_is_sent_nothing_again(entries: SearchEntries) -> None:
+    search_id = entries.begin(QUERY).search_id
+    entries.plan(search_id, {"fast": 1})
+    entries.append(search_id, "fast", "one", [rate(1)])
+    seen = entries.read(search_id)
+    again = entries.read(search_id, known_revision=seen.revision)
+    assert again.unchanged
+    assert again.stored == []
+    assert (again.revision, again.expires_ms) == (seen.revision, seen.expires_ms)
+    entries.append(search_id, "fast", "two", [rate(2)])
+    changed = entries.read(search_id, known_revision=seen.revision)
+    assert not changed.unchanged
+    assert [r.rate_id for r in changed.rates] == ["r1", "r2"]
+
+
+def test_a_cursor_of_an_expired_search_continues_no_other(
+    entries: SearchEntries, valkey: redis.Redis
+) -> None:
+    search_id = entries.begin(QUERY).search_id
+    entries.plan(search_id, {"fast": 1})
+    entries.append(search_id, "fast", "one", [rate(1), rate(2)])
+    cursor = entries.read(search_id).cursor
+    entry_keys = valkey.keys(SEARCH.entry(search_id) + "*")
+    valkey.delete(*entry_keys)
+    assert entries.read(search_id, since=cursor) is None
+    # The server's clock has moved on by a millisecond at least, as after any expiry.
+    eventually(lambda: _began_later(entries, valkey, cursor.created_ms), 2.0)
+    assert entries.read(search_id, since=cursor) is None
+    assert entries.read(search_id).rates == []
+
+
+def _began_later(entries: SearchEntries, valkey: redis.Redis, than_ms: int) -> bool:
+    valkey.delete(SEARCH.entry(QUERY.search_id))
+    return entries.begin(QUERY).created_ms > than_ms
+
+
+def test_a_search_that_exists_is_read_at_the_memory_limit_and_none_begins(
+    entries: SearchEntries, valkey: redis.Redis
+) -> None:
+    search_id = entries.begin(QUERY).search_id
+    before = valkey.config_get("maxmemory")["maxmemory"]
+    valkey.config_set("maxmemory", 1)
+    try:
+        assert entries.read(search_id).search_id == search_id
+        with pytest.raises(TooManySearches):
+            entries.begin(msgspec.structs.replace(QUERY, guests=1))
+    finally:
+        valkey.config_set("maxmemory", before)
