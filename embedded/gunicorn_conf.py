@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from gunicorn.http import message  # type: ignore[import-untyped]
 
 from embedded.orphans import end_with_parent
 from settings import load
@@ -27,6 +28,9 @@ bind = [
 worker_class = "gthread"
 workers = _settings.web_workers
 threads = _settings.web_threads
+# A search may name 1,000 hotels in its address: 14 kB with encoded commas. gunicorn bounds request
+# lines by 8 kB, or with 0 not at all; the bound is a constant of its own.
+limit_request_line = message.MAX_REQUEST_LINE = 32_768
 # Proxies and browsers reuse their connections for a while.
 keepalive = 5
 # Requests under way get this long to end, in seconds; the starter waits a moment longer.

@@ -10,7 +10,7 @@ import redis
 from errors import BerthError, EngineAway
 from queues.keys import SearchKeys
 from queues.scripts import Script
-from search.model import Cursor, Entry, OfferedRate, SupplierProgress
+from search.model import Cursor, Entry, OfferedRate, SupplierProgress, Version
 from search.query import SearchQuery
 
 
@@ -72,7 +72,7 @@ class SearchEntries:
         return entry
 
     def read(
-        self, search_id: str, *, since: Cursor | None = None, known_revision: int | None = None
+        self, search_id: str, *, since: Cursor | None = None, known: Version | None = None
     ) -> Entry | None:
         """The entry as it stands, with the rates after `since`. None when there is none (any
         more), or when `since` belongs to another one, that was there before it.
@@ -81,7 +81,7 @@ class SearchEntries:
         answer = self._read(
             [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id)],
             [since.seen if since else 0, since.created_ms if since else "",
-             "" if known_revision is None else known_revision],
+             f"{known.created_ms} {known.revision}" if known else ""],
         )
         if not answer:
             return None

@@ -74,12 +74,19 @@ def cursor_of(text: str) -> Cursor:
     return Cursor(int(found[1], 16), int(found[2]))
 
 
+class Version(NamedTuple):
+    """What a reader has seen: this revision of the search that began then."""
+
+    created_ms: int
+    revision: int
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A search as it stands. `count` is of all rates so far; `stored` are those after the ones
     that the reader knew, as JSON, in the order of their arrival.
 
     `revision` changes with everything that a view shows, and with nothing else. An entry that is
-    `unchanged` since the revision that the reader knew comes without suppliers and rates.
+    `unchanged` since the version that the reader knew comes without suppliers and rates.
     """
 
     search_id: str
@@ -97,6 +104,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def rates(self) -> list[OfferedRate]:
         """The rates, decoded."""
         return [_RATE.decode(one) for one in self.stored]
+
+    @property
+    def version(self) -> Version:
+        """What this is, to ask whether there is something newer."""
+        return Version(self.created_ms, self.revision)
 
     @property
     def cursor(self) -> Cursor:

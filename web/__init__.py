@@ -21,9 +21,10 @@ from web.api import api
 from web.headers import SecurityHeaders
 from web.health import health
 from web.pages import pages
+from web.search_api import search_api
 from web.services import Services
 from web.sessions import CheapSessions
-from web.throttle import MissThrottle
+from web.throttle import MissThrottle, SearchThrottle
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,8 +78,14 @@ def build_app(settings: Settings) -> Flask:
         throttle=MissThrottle(
             valkey, misses_per_minute=settings.lookup_misses_per_minute
         ),
+        entries=bootstrap.search_entries(settings, search_valkey),
+        destinations=bootstrap.destinations(),
+        rate_suppliers=bootstrap.rate_supplier_names(),
+        search_throttle=SearchThrottle(
+            search_valkey, searches_per_minute=settings.searches_per_minute
+        ),
     )
-    for blueprint in (api, health, pages):
+    for blueprint in (api, search_api, health, pages):
         app.register_blueprint(blueprint)
     problems.install(app, settings.retry_after_s)
     assets.install(app)

@@ -33,12 +33,13 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One status that a view may answer with. `kind` None: a problem document."""
+    """One status that a view may answer with. `kind` None: a problem document, unless `empty`."""
 
     status: int
     description: str
     kind: Any = None
     headers: tuple[str, ...] = ()
+    empty: bool = False
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -79,7 +80,9 @@ def document(app: Flask) -> Json:
             "title": "Berth",
             "version": "1",
             "description": "Orders of scarce travel packages. An order is accepted at once (202) "
-                           "and decided in its turn; its state is read at its own address.",
+                           "and decided in its turn; its state is read at its own address. "
+                           "Searches for hotel rates are asked for at one address again and "
+                           "again, until they are completed.",
         },
         "paths": paths,
         "components": {"schemas": components},
@@ -113,7 +116,8 @@ def _operation(operation: Operation, schemas: dict[Any, Json]) -> Json:
         media = "application/json" if answer.kind else "application/problem+json"
         found["responses"][str(answer.status)] = {
             "description": answer.description,
-            "content": {media: {"schema": schemas[answer.kind or Problem]}},
+            **({} if answer.empty
+               else {"content": {media: {"schema": schemas[answer.kind or Problem]}}}),
             **({"headers": {h: {"schema": {"type": "string"}} for h in answer.headers}}
                if answer.headers else {}),
         }

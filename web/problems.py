@@ -12,6 +12,8 @@ from werkzeug.exceptions import HTTPException
 from booking import intake
 from booking.lookup import moment
 from errors import BadInput, EngineAway
+from search.entries import TooManySearches
+from web.search_api import SearchExpired
 from web.types import FieldError, Problem
 from web.words import for_people
 
@@ -42,6 +44,13 @@ def problem_of(error: Exception, retry_after_s: int) -> tuple[Problem, dict[str,
         case intake.NotReady():
             return _problem("not-ready", "The sale is being prepared", 503,
                             "The packages are not known yet. Please try again in a moment."), again
+        case TooManySearches():
+            return _problem("searches-overloaded", "Too many searches wait", 503,
+                            "Nothing was begun. Please try again in a moment."), again
+        case SearchExpired():
+            return _problem("search-expired", "This search has expired", 410,
+                            "Its prices hold no longer. Ask again without since for new ones.",
+                            [FieldError("Leave it out.", "since")]), {}
         case EngineAway():
             log.warning("an engine is away: %s", error)
             return _problem("engine-away", "A part of the system does not answer", 503,

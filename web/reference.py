@@ -17,6 +17,10 @@ _EXAMPLES: dict[str, Any] = {
     "email": "ada@example.org",
     "order_id": "01JD8YV6S2Q0M5W3ZK7C4T9XRB",
     "package_id": 7,
+    "destination": "lisbon",
+    "check_in": "2027-03-01",
+    "check_out": "2027-03-04",
+    "guests": 2,
     "Idempotency-Key": "1f0b2a9c-7d54-4a7e-9a3e-2f6f0c1d8b77",
 }
 

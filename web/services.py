@@ -11,8 +11,10 @@ from booking.intake import Intake
 from booking.lookup import OrderLookup, OrderView
 from booking.projection import Shelf
 from booking.store import BookingStore
+from search.entries import SearchEntries
+from search.places import Destinations
 from settings import Settings
-from web.throttle import MissThrottle
+from web.throttle import MissThrottle, SearchThrottle
 
 _NAME = "berth"
 
@@ -29,6 +31,10 @@ class Services(msgspec.Struct, frozen=True):
     lookup: OrderLookup
     shelf: Shelf
     throttle: MissThrottle
+    entries: SearchEntries
+    destinations: Destinations
+    rate_suppliers: tuple[str, ...]
+    search_throttle: SearchThrottle
 
 
 def services() -> Services:

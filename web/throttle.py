@@ -38,3 +38,25 @@ class MissThrottle:
         """Count one miss."""
         with valkey_errors():
             self._limiter.hit(self._limit, address)
+
+
+class SearchThrottle:
+    """Bounds the new searches of a client address. Counted where searches are."""
+
+    def __init__(self, client: redis.Redis, *, searches_per_minute: int) -> None:
+        storage = RedisStorage("redis://", connection_pool=client.connection_pool,
+                               key_prefix="berth-searches")
+        self._limiter = FixedWindowRateLimiter(storage)
+        self._limit = RateLimitItemPerMinute(searches_per_minute)
+
+    def count(self, address: str) -> None:
+        """Count one. Raises TooManyRequests above the limit."""
+        with valkey_errors():
+            if self._limiter.hit(self._limit, address):
+                return
+            reset_s = self._limiter.get_window_stats(self._limit, address).reset_time
+        raise TooManyRequests(
+            "You have begun very many searches within a minute. Searches that exist can still be "
+            "looked at; please begin a new one a little later.",
+            retry_after=max(1, int(reset_s - time.time()) + 1),
+        )

@@ -145,6 +145,14 @@ _PROBLEMS: dict[str, tuple[str, str]] = {
         "The sale is being prepared",
         "The packages will be here in a moment. Nothing was ordered.",
     ),
+    "/problems/searches-overloaded": (
+        "Very many people are searching right now",
+        "We could not begin your search. Please try again in a moment.",
+    ),
+    "/problems/search-expired": (
+        "These prices have expired",
+        "Please search again for the prices of this moment.",
+    ),
     "/problems/engine-away": (
         "We did not get an answer in time",
         "A part of our system does not answer. Please try again in a moment.",

@@ -4,9 +4,9 @@
 --
 -- KEYS  1 entry  2 rates  3 suppliers
 -- ARGV  1 rates already known to the caller  2 when the search began that they belong to (ms), or
---       ""  3 revision already known, or ""
--- Returns {fields of the entry}; unless the revision is still the known one, also suppliers (name,
---         JSON, ...) and the rates after ARGV 1; {} when there is no such search (any more)
+--       ""  3 `<when it began> <revision>` already known, or ""
+-- Returns {fields of the entry}; unless it is still as it is known, also suppliers (name, JSON,
+--         ...) and the rates after ARGV 1; {} when there is no such search (any more)
 local created_ms = redis.call('HGET', KEYS[1], 'created_ms')
 if not created_ms or (ARGV[2] ~= '' and ARGV[2] ~= created_ms) then
     return {}
@@ -27,7 +27,7 @@ if redis.call('HGET', KEYS[1], 'is_completed') == '0'
     redis.call('HINCRBY', KEYS[1], 'revision', 1)
 end
 local fields = redis.call('HGETALL', KEYS[1])
-if ARGV[3] ~= '' and ARGV[3] == redis.call('HGET', KEYS[1], 'revision') then
+if ARGV[3] == created_ms .. ' ' .. redis.call('HGET', KEYS[1], 'revision') then
     return {fields}
 end
 return {fields, redis.call('HGETALL', KEYS[3]), redis.call('LRANGE', KEYS[2], ARGV[1], -1)}

@@ -40,6 +40,7 @@ OPERATIONS = [
     ("POST", "/api/orders"),
     ("GET", "/api/orders/{order_id}"),
     ("DELETE", "/api/orders/{order_id}"),
+    ("GET", "/api/search"),
 ]
 
 

@@ -152,14 +152,16 @@ def test_a_reader_that_knows_the_revision_is_sent_nothing_again(entries: SearchE
     entries.plan(search_id, {"fast": 1})
     entries.append(search_id, "fast", "one", [rate(1)])
     seen = entries.read(search_id)
-    again = entries.read(search_id, known_revision=seen.revision)
+    again = entries.read(search_id, known=seen.version)
     assert again.unchanged
     assert again.stored == []
     assert (again.revision, again.expires_ms) == (seen.revision, seen.expires_ms)
     entries.append(search_id, "fast", "two", [rate(2)])
-    changed = entries.read(search_id, known_revision=seen.revision)
+    changed = entries.read(search_id, known=seen.version)
     assert not changed.unchanged
     assert [r.rate_id for r in changed.rates] == ["r1", "r2"]
+    other = changed.version._replace(created_ms=changed.created_ms - 1)
+    assert not entries.read(search_id, known=other).unchanged, "a version of another search"
 
 
 def test_a_cursor_of_an_expired_search_continues_no_other(

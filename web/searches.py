@@ -1,0 +1,67 @@
+"""From the parameters of an address to the search that they mean, for the API and the page."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from flask import request
+from werkzeug.datastructures import MultiDict
+
+from errors import BadInput
+from search.model import Cursor, Entry, Version
+from search.query import SearchQuery, parse
+from web.services import services
+
+NAMES = ("destination", "check_in", "check_out", "guests", "hotel_ids")
+ORDERS = ("arrival", "price")
+
+
+def query_of(args: MultiDict[str, str], destination: str | None = None) -> SearchQuery:
+    """What is searched for. Raises BadInput that names the parameter, before anything is queued.
+
+    `destination` stands in for the parameter where a name that people type was understood.
+    """
+    for name in args:
+        if name in (*NAMES, "since", "order") and len(args.getlist(name)) > 1:
+            raise BadInput("once only", field=name)
+    wanted = {name: args.get(name, "") for name in NAMES}
+    if destination is not None:
+        wanted["destination"] = destination
+    query = parse(**wanted, today=dt.datetime.now(dt.UTC).date())
+    services().destinations.check(query)
+    return query
+
+
+def order_of(args: MultiDict[str, str]) -> str:
+    """The order that is asked for."""
+    order = args.get("order", "") or ORDERS[0]
+    if order not in ORDERS:
+        raise BadInput(f"one of {', '.join(ORDERS)}", field="order")
+    return order
+
+
+def found_or_begun(query: SearchQuery, *, known: Version | None = None) -> Entry:
+    """The search as it stands. Raises TooManySearches, or TooManyRequests for a client that
+    begins too many: each costs many calls of suppliers. Looking at one that exists is one call.
+    """
+    entries = services().entries
+    entry = entries.read(query.search_id, known=known)
+    if entry is None:
+        services().search_throttle.count(request.remote_addr or "unknown")
+        entry = entries.begin(query)
+    return entry
+
+
+def continued(query: SearchQuery, since: Cursor, known: Version | None) -> Entry | None:
+    """What is new after `since`; None when that search has expired. It never begins one."""
+    return services().entries.read(query.search_id, since=since, known=known)
+
+
+def poll_after_ms(entry: Entry, now_ms: float) -> int | None:
+    """When looking again is likely to show something new; None: never, it is complete."""
+    if entry.is_completed:
+        return None
+    age_ms = now_ms - entry.created_ms
+    if age_ms < 5_000:
+        return 400
+    return 1_000 if age_ms < 15_000 else 2_000
