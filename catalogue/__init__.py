@@ -1,0 +1,1 @@
+"""Hotels: kept normalised in MongoDB, shown from Valkey alone."""

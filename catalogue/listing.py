@@ -1,0 +1,400 @@
+"""The listing: which hotels match, how many each filter value has, and which stand on a page.
+
+An `Index` holds the rows of all hotels as columns and answers from memory; nothing in it changes
+once it is built. `applied()` makes the next one. The bits of a filter value, one per hotel, are
+worked out when somebody first asks for that value, and kept as long as the index is.
+
+Values of one facet widen (Lisbon or Porto), facets narrow each other, and each amenity is a facet
+of its own: a hotel has all that are asked for. The count beside a value says how many hotels
+would be listed with it and without the facet's other values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+# Pages past this many hotels are for nobody's eyes; whoever wants all hotels asks with filters.
+DEPTH_MAX = 10_000
+PAGE_SIZE = 24
+PAGE_SIZE_MAX = 100
+AMENITIES_MAX = 64
+RATINGS = (9, 8, 7, 6)
+STARS = (5, 4, 3, 2, 1)
+
+Bits = npt.NDArray[np.uint64]
+Ints = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.intp]
+
+
+class Order(StrEnum):
+    """Orders of a listing."""
+
+    RECO = "reco"
+    NEWEST = "newest"
+    PRICE_ASC = "price_asc"
+    PRICE_DESC = "price_desc"
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What the listing knows of a hotel. `amenities` are (id, label); a None is unknown."""
+
+    hotel_id: str
+    slug: str
+    city_slug: str
+    city: str
+    country_code: str
+    country: str
+    stars: int
+    type_id: str
+    type_label: str
+    rating_tenths: int | None
+    price_cents: int | None
+    created_at: str
+    amenities: tuple[tuple[str, str], ...]
+    score: float
+    currency: str
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """What a visitor asks for. Empty fields ask for nothing; prices are in cents, inclusive."""
+
+    cities: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+    stars: tuple[int, ...] = ()
+    types: tuple[str, ...] = ()
+    amenities: tuple[str, ...] = ()
+    rating: int | None = None
+    price_min: int | None = None
+    price_max: int | None = None
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A value of a facet: `value` as it stands in an address, and how many hotels have it."""
+
+    value: str
+    label: str
+    count: int
+    selected: bool
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a listing. `page_count` is bound by DEPTH_MAX, `total` is not."""
+
+    hotel_ids: list[str]
+    total: int
+    page_no: int
+    page_size: int
+    page_count: int
+    facets: dict[str, list[Value]]
+
+
+class Vocabulary:
+    """Codes of the values of one facet; they only grow."""
+
+    def __init__(self) -> None:
+        self.values: list[str] = []
+        self.labels: list[str] = []
+        self._codes: dict[str, int] = {}
+
+    def code(self, value: str, label: str) -> int:
+        """The code of a value, new or known; the latest label is the one that is shown."""
+        found = self._codes.get(value)
+        if found is None:
+            found = self._codes[value] = len(self.values)
+            self.values.append(value)
+            self.labels.append(label)
+        self.labels[found] = label
+        return found
+
+    def find(self, value: str) -> int | None:
+        """The code of a value, if any hotel ever had it."""
+        return self._codes.get(value)
+
+    def label(self, value: str) -> str:
+        """What people call it."""
+        found = self._codes.get(value)
+        return value if found is None else self.labels[found]
+
+
+_COLUMNS = {
+    "city": np.int64, "country": np.int64, "type": np.int64, "stars": np.int64,
+    "rating": np.int64, "price": np.int64, "amenities": np.uint64, "score": np.float64,
+    "tie": np.uint64, "alive": np.bool_,
+}  # fmt: skip
+_NONE = -1
+# Facets of which a hotel has one value, and the field of Filters that selects among them.
+_SINGLE = {"city": "cities", "country": "countries", "stars": "stars", "type": "types"}
+
+
+class Index:
+    """All hotels of one moment. Safe to read from many threads."""
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self.vocabularies = {name: Vocabulary() for name in ("city", "country", "type", "amenity")}
+        self.ids: list[str] = []
+        self.slugs: dict[str, str] = {}
+        self.currency = ""
+        self._slug_of: dict[str, str] = {}
+        self._positions: dict[str, int] = {}
+        self._created: list[str] = []
+        self._columns: dict[str, npt.NDArray[Any]] = {
+            name: np.zeros(0, kind) for name, kind in _COLUMNS.items()
+        }
+        self._forget()
+        self._put(rows)
+
+    def __len__(self) -> int:
+        return int(self._columns["alive"].sum())
+
+    def applied(self, changes: Mapping[str, Row | None]) -> Index:
+        """The index after these changes; None: that hotel is gone. This one stays as it is."""
+        new = Index.__new__(Index)
+        # Vocabularies only grow, so both may share them.
+        new.vocabularies, new.currency = self.vocabularies, self.currency
+        new.ids, new.slugs = list(self.ids), dict(self.slugs)
+        new._slug_of, new._positions = dict(self._slug_of), dict(self._positions)
+        new._created = list(self._created)
+        new._columns = {name: column.copy() for name, column in self._columns.items()}
+        new._forget()
+        for hotel_id, row in changes.items():
+            position = new._positions.get(hotel_id)
+            if row is None and position is not None:
+                new._columns["alive"][position] = False
+                new.slugs.pop(new._slug_of.pop(hotel_id, ""), None)
+        new._put(row for row in changes.values() if row is not None)
+        return new
+
+    def hotel_id_of(self, slug: str) -> str | None:
+        """The hotel at this address."""
+        return self.slugs.get(slug)
+
+    def positions(self, hotel_ids: Sequence[str]) -> Positions:
+        """Where hotels stand in an array of scores; unknown ones are left out."""
+        found = [self._positions[one] for one in hotel_ids if one in self._positions]
+        return np.array(found, np.intp)
+
+    def page(
+        self, filters: Filters, order: Order = Order.RECO, page_no: int = 1,
+        page_size: int = PAGE_SIZE, scores: npt.NDArray[np.float64] | None = None,
+    ) -> Page:
+        """A page of what matches. `scores` (one for each of `ids`) replace the general ones."""
+        masks = self._masks(filters)
+        found = self._where(masks.values())
+        total = len(found)
+        reachable = min(total, DEPTH_MAX)
+        page_count = max(1, -(-reachable // page_size))
+        first = (page_no - 1) * page_size
+        shown = self._sorted(found, order, scores)[first:min(first + page_size, reachable)]
+        return Page(
+            hotel_ids=[self.ids[position] for position in shown], total=total, page_no=page_no,
+            page_size=page_size, page_count=page_count,
+            facets=self._facets(filters, masks, found),
+        )
+
+    # --- putting together -------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        """Drop what was worked out of the columns."""
+        self._bits: dict[tuple[str, int], Bits] = {}
+        self._ranks: dict[Order, tuple[Positions, Positions]] = {}
+
+    def _put(self, rows: Iterable[Row]) -> None:
+        fresh: dict[str, Row] = {row.hotel_id: row for row in rows}
+        for hotel_id in fresh:
+            if hotel_id not in self._positions:
+                self._positions[hotel_id] = len(self.ids)
+                self.ids.append(hotel_id)
+                self._created.append("")
+        missing = len(self.ids) - len(self._columns["alive"])
+        if missing:
+            for name, column in self._columns.items():
+                self._columns[name] = np.concatenate([column, np.zeros(missing, column.dtype)])
+        where = np.array([self._positions[hotel_id] for hotel_id in fresh], np.intp)
+        values = [self._values(row) for row in fresh.values()]
+        if values:
+            for name, cells in zip(_COLUMNS, zip(*values, strict=True), strict=True):
+                self._columns[name][where] = cells
+        for hotel_id, row in fresh.items():
+            before = self._slug_of.get(hotel_id)
+            if before is not None and self.slugs.get(before) == hotel_id:
+                del self.slugs[before]
+            self.slugs[row.slug] = hotel_id
+            self._slug_of[hotel_id] = row.slug
+            self._created[self._positions[hotel_id]] = row.created_at
+            self.currency = row.currency
+
+    def _values(self, row: Row) -> tuple[Any, ...]:
+        """A row in the order of _COLUMNS."""
+        amenities = 0
+        for value, label in row.amenities:
+            bit = self.vocabularies["amenity"].code(value, label)
+            amenities |= 1 << bit if bit < AMENITIES_MAX else 0
+        return (
+            self.vocabularies["city"].code(row.city_slug, row.city),
+            self.vocabularies["country"].code(row.country_code, row.country),
+            self.vocabularies["type"].code(row.type_id, row.type_label),
+            row.stars,
+            _NONE if row.rating_tenths is None else row.rating_tenths,
+            _NONE if row.price_cents is None else row.price_cents,
+            amenities,
+            row.score,
+            # The same in every process, wherever the hotel stands in its columns.
+            int.from_bytes(hashlib.blake2b(row.hotel_id.encode(), digest_size=8).digest()),
+            True,
+        )
+
+    # --- what matches -----------------------------------------------------------------------------
+
+    def _masks(self, filters: Filters) -> dict[str, Bits]:
+        """The bits of each facet that is asked for; `alive` is always there."""
+        masks = {"alive": self._bit("alive", 1)}
+        for name, field in _SINGLE.items():
+            wanted = getattr(filters, field)
+            if wanted:
+                masks[name] = self._any(name, [self._code(name, value) for value in wanted])
+        for value in filters.amenities:
+            masks[f"amenity {value}"] = self._any("amenity", [self._code("amenity", value)])
+        if filters.rating is not None:
+            masks["rating"] = self._bit("rating", filters.rating)
+        if filters.price_min is not None or filters.price_max is not None:
+            price = self._columns["price"]
+            known = price >= max(0, filters.price_min or 0)
+            if filters.price_max is not None:
+                known &= price <= filters.price_max
+            masks["price"] = _packed(known)
+        return masks
+
+    def _code(self, facet: str, value: str | int) -> int | None:
+        return value if isinstance(value, int) else self.vocabularies[facet].find(value)
+
+    def _any(self, facet: str, codes: Iterable[int | None]) -> Bits:
+        found = np.zeros_like(self._bit("alive", 1))
+        for code in codes:
+            if code is not None:
+                found |= self._bit(facet, code)
+        return found
+
+    def _bit(self, facet: str, code: int) -> Bits:
+        """One bit per hotel: whether it has this value."""
+        found = self._bits.get((facet, code))
+        if found is None:
+            if facet == "amenity":
+                have = (self._columns["amenities"] >> np.uint64(code)) & np.uint64(1) == 1
+            elif facet == "rating":
+                have = self._columns["rating"] >= code * 10
+            else:
+                have = self._columns[facet] == code
+            found = self._bits[facet, code] = _packed(have)
+        return found
+
+    def _where(self, masks: Iterable[Bits]) -> Positions:
+        """Positions of the hotels that every mask has."""
+        bits = np.bitwise_and.reduce(list(masks))
+        return np.flatnonzero(np.unpackbits(bits.view(np.uint8), count=len(self.ids)))
+
+    def _sorted(
+        self, found: Positions, order: Order, scores: npt.NDArray[np.float64] | None
+    ) -> Positions:
+        if scores is not None and order is Order.RECO:
+            tie = self._columns["tie"]
+            return found[np.lexsort((tie[found], -scores[found]))]
+        sequence, rank = self._rank(order)
+        if len(found) * 4 < len(sequence):
+            return sequence[np.sort(rank[found])]
+        matching = np.zeros(len(sequence), np.bool_)
+        matching[found] = True
+        return sequence[matching[sequence]]
+
+    def _rank(self, order: Order) -> tuple[Positions, Positions]:
+        """All positions in this order, and the place of each position in it."""
+        found = self._ranks.get(order)
+        if found is None:
+            tie, price = self._columns["tie"], self._columns["price"]
+            unknown = price < 0  # a hotel without a price comes last, whichever way
+            keys: tuple[npt.NDArray[Any], ...]
+            match order:
+                case Order.RECO:
+                    keys = (tie, -self._columns["score"])
+                case Order.NEWEST:
+                    _, age = np.unique(np.array(self._created), return_inverse=True)
+                    keys = (tie, -age)
+                case Order.PRICE_ASC:
+                    keys = (tie, price, unknown)
+                case Order.PRICE_DESC:
+                    keys = (tie, -price, unknown)
+            sequence = np.lexsort(keys)
+            rank = np.empty_like(sequence)
+            rank[sequence] = np.arange(len(sequence))
+            found = self._ranks[order] = (sequence, rank)
+        return found
+
+    # --- facets -----------------------------------------------------------------------------------
+
+    def _facets(
+        self, filters: Filters, masks: dict[str, Bits], found: Positions
+    ) -> dict[str, list[Value]]:
+        def others(facet: str) -> Positions:
+            """What the rest of the filters leaves."""
+            if facet not in masks:
+                return found
+            return self._where(bits for name, bits in masks.items() if name != facet)
+
+        facets = {
+            name: self._counted(name, others(name), getattr(filters, field))
+            for name, field in _SINGLE.items()
+        }
+        ratings = self._columns["rating"][others("rating")]
+        facets["rating"] = [
+            Value(str(least), f"{least}+", int((ratings >= least * 10).sum()),
+                  filters.rating == least)
+            for least in RATINGS
+        ]
+        facets["amenity"] = self._amenities(filters, masks)
+        return facets
+
+    def _counted(
+        self, facet: str, found: Positions, wanted: Sequence[str | int]
+    ) -> list[Value]:
+        if facet == "stars":
+            counts = np.bincount(self._columns["stars"][found], minlength=max(STARS) + 1)
+            return [Value(str(n), str(n), int(counts[n]), n in wanted) for n in STARS
+                    if counts[n] or n in wanted]  # fmt: skip
+        words = self.vocabularies[facet]
+        counts = np.bincount(self._columns[facet][found], minlength=len(words.values))
+        listed = set(np.flatnonzero(counts).tolist())
+        listed |= {code for value in wanted if (code := self._code(facet, value)) is not None}
+        values = [
+            Value(words.values[code], words.labels[code], int(counts[code]),
+                  words.values[code] in wanted)
+            for code in listed
+        ]
+        return sorted(values, key=lambda value: (-value.count, value.label))
+
+    def _amenities(self, filters: Filters, masks: dict[str, Bits]) -> list[Value]:
+        words = self.vocabularies["amenity"]
+        values = []
+        every = np.bitwise_and.reduce(list(masks.values()))
+        for code, name in enumerate(words.values[:AMENITIES_MAX]):
+            rest = every
+            if f"amenity {name}" in masks:
+                rest = np.bitwise_and.reduce(
+                    [bits for key, bits in masks.items() if key != f"amenity {name}"])
+            count = int(np.bitwise_count(rest & self._bit("amenity", code)).sum())
+            if count or name in filters.amenities:
+                values.append(Value(name, words.labels[code], count, name in filters.amenities))
+        return sorted(values, key=lambda value: (-value.count, value.label))
+
+
+def _packed(have: npt.NDArray[np.bool_]) -> Bits:
+    """One bit per hotel, in whole words of 64."""
+    packed = np.packbits(have)
+    padded = np.zeros(-(-len(packed) // 8) * 8, np.uint8)
+    padded[:len(packed)] = packed
+    return padded.view(np.uint64)
