@@ -297,7 +297,8 @@ class Index:
     def _where(self, masks: Iterable[Bits]) -> Positions:
         """Positions of the hotels that every mask has."""
         bits = np.bitwise_and.reduce(list(masks))
-        return np.flatnonzero(np.unpackbits(bits.view(np.uint8), count=len(self.ids)))
+        found: Positions = np.flatnonzero(np.unpackbits(bits.view(np.uint8), count=len(self.ids)))
+        return found
 
     def _sorted(
         self, found: Positions, order: Order, scores: npt.NDArray[np.float64] | None
@@ -310,7 +311,8 @@ class Index:
             return sequence[np.sort(rank[found])]
         matching = np.zeros(len(sequence), np.bool_)
         matching[found] = True
-        return sequence[matching[sequence]]
+        ordered: Positions = sequence[matching[sequence]]
+        return ordered
 
     def _rank(self, order: Order) -> tuple[Positions, Positions]:
         """All positions in this order, and the place of each position in it."""
