@@ -304,8 +304,9 @@ class Index:
         self, found: Positions, order: Order, scores: npt.NDArray[np.float64] | None
     ) -> Positions:
         if scores is not None and order is Order.RECO:
-            tie = self._columns["tie"]
-            return found[np.lexsort((tie[found], -scores[found]))]
+            ties = self._columns["tie"][found]
+            personal: Positions = found[np.lexsort((ties, -scores[found]))]
+            return personal
         sequence, rank = self._rank(order)
         if len(found) * 4 < len(sequence):
             return sequence[np.sort(rank[found])]
