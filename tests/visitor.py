@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Any
 
@@ -25,6 +26,13 @@ ABOUT = PackageAbout(
     origin_city="Lisbon", origin_iata="LIS", destination_city="Tokyo", destination_iata="NRT",
     destination_country="Japan", hotel="Quiet Lantern Inn",
 )
+
+
+def stay(destination: str = "lisbon", guests: int = 2) -> dict[str, str]:
+    """The parameters of a search that can be made today."""
+    arrival = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30)
+    return {"destination": destination, "check_in": str(arrival), "guests": str(guests),
+            "check_out": str(arrival + dt.timedelta(days=3))}
 
 
 class Visitor:

@@ -22,6 +22,7 @@ from web.headers import SecurityHeaders
 from web.health import health
 from web.pages import pages
 from web.search_api import search_api
+from web.search_pages import search_pages
 from web.services import Services
 from web.sessions import CheapSessions
 from web.throttle import MissThrottle, SearchThrottle
@@ -85,7 +86,7 @@ def build_app(settings: Settings) -> Flask:
             search_valkey, searches_per_minute=settings.searches_per_minute
         ),
     )
-    for blueprint in (api, search_api, health, pages):
+    for blueprint in (api, search_api, health, pages, search_pages):
         app.register_blueprint(blueprint)
     problems.install(app, settings.retry_after_s)
     assets.install(app)

@@ -15,7 +15,7 @@ from werkzeug.http import parse_etags
 
 from booking.lookup import moment
 from errors import BerthError
-from search.model import Entry, SupplierState, Version, cursor_of, without_vendor_key
+from search.model import Cursor, Entry, SupplierState, Version, cursor_of, without_vendor_key
 from search.query import GUESTS_MAX, HOTELS_MAX
 from web.openapi import Answer, Operation, Parameter, documented
 from web.searches import continued, found_or_begun, order_of, poll_after_ms, query_of
@@ -122,20 +122,27 @@ def search() -> Response:
     query = query_of(request.args)
     order = order_of(request.args)
     since = cursor_of(request.args["since"]) if request.args.get("since") else None
-    suffix = f"-{order}-{since or ''}-{_SHAPE}"
-    known = _known_version(suffix)
+    known = _known_version(_suffix(order, since))
     entry = continued(query, since, known) if since else found_or_begun(query, known=known)
     if entry is None:
         raise SearchExpired("the search of this cursor has expired")
-    etag = f'"{entry.created_ms:x}-{entry.revision}{suffix}"'
     if entry.unchanged:
         response = Response(status=304)
     else:
         response = Response(msgspec.json.encode(_answer(entry, order)),
                             content_type="application/json")
-    response.headers["ETag"] = etag
+    response.headers["ETag"] = etag_of(entry, order, since)
     response.headers["Cache-Control"] = _kept(entry)
     return response
+
+
+def etag_of(entry: Entry, order: str, since: Cursor | None) -> str:
+    """The ETag of an answer: which search, how far it is, and how it is shown."""
+    return f'"{entry.created_ms:x}-{entry.revision}{_suffix(order, since)}"'
+
+
+def _suffix(order: str, since: Cursor | None) -> str:
+    return f"-{order}-{since or ''}-{_SHAPE}"
 
 
 def _known_version(suffix: str) -> Version | None:

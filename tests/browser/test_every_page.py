@@ -13,7 +13,7 @@ from tests.system import System
 
 PAGES = ["/order", "/order?package=5", "/order?package=1&x=closed", "/query", "/api/docs",
          "/nowhere", "/order?package=999999", "form errors", "query miss", "result", "cancel",
-         "/order?to=atlantis"]
+         "/order?to=atlantis", "/search", "/search?destination=lisbonn&guests=2"]
 SHIFT_MAX = 0.02  # a tenth counts as good
 # Contrast on a picture cannot be computed: the hero's text is looked at by people.
 AXE_OPTIONS = {"resultTypes": ["violations"]}
@@ -105,7 +105,8 @@ def test_a_page_keeps_to_its_own_policy_and_its_own_host(shown: Browser, system:
     assert [line for line in shown.errors() if "the server responded with" not in line] == []
 
 
-@pytest.mark.parametrize("name", ["/order", "/order?package=5", "result", "/api/docs"])
+@pytest.mark.parametrize("name", ["/order", "/order?package=5", "result", "/api/docs",
+                                  "/search"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_jumps_while_a_page_loads(
     shared_browser: Browser, result_path: str, name: str, width: int

@@ -8,7 +8,7 @@ from werkzeug.test import TestResponse
 
 from settings import Settings
 from tests.booking_world import World
-from tests.visitor import ANN, UNKNOWN_ID, Visitor, sell_campaign, work
+from tests.visitor import ANN, UNKNOWN_ID, Visitor, sell_campaign, stay, work
 from web import build_app
 
 
@@ -46,4 +46,7 @@ def every_page(ann: Visitor, road: World) -> dict[str, TestResponse]:
         "problem": ann.get("/nowhere"),
         "bad form": ann.client.post("/order"),
         "docs": ann.get("/api/docs"),
+        "search form": ann.get("/search"),
+        "search with errors": ann.get("/search?destination=atlantis&guests=2"),
+        "search": ann.get("/search", query_string=stay()),
     }

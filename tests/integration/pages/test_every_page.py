@@ -20,6 +20,7 @@ from tests.visitor import (
     EVIL,
     UNKNOWN_ID,
     Visitor,
+    stay,
     waiting,
 )
 
@@ -125,6 +126,8 @@ def test_what_people_type_is_shown_as_text(ann: Visitor, road: World) -> None:
         ann.client.post("/order", data={**form, "email": ANN, "key": EVIL}),
         ann.client.post("/order", data={**form, "email": ANN, "package": EVIL}),
         ann.query(EVIL, EVIL),
+        *(ann.get("/search", query_string={**stay(), name: EVIL})
+          for name in (*stay(), "hotel_ids", "order", "show")),
     ]
     for answer in answers:
         assert answer.status_code < 500, answer.text

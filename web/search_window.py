@@ -1,0 +1,184 @@
+"""What the search page says of a search: its hotels, their rates, who has answered. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from functools import lru_cache
+
+import msgspec
+from babel import Locale
+from babel.numbers import get_currency_name
+
+from search.model import OfferedRate, SupplierProgress, SupplierState
+from search.places import HotelFacts, Place
+from web.shopwindow import LOCALE, price_text
+
+# Pictures in static/art; hotels have none of their own.
+_ARTS = ("dawn", "morning", "golden", "dusk", "ember", "night", "mist", "fjord", "tropic", "noon")
+_TITLES = {"perhotel": "Hotels directly"}
+_BOARDS = {
+    "room_only": "Room only",
+    "breakfast": "Breakfast included",
+    "half_board": "Half board",
+    "full_board": "Full board",
+    "all_inclusive": "All inclusive",
+}
+
+
+class RateLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One rate in words. `amount` is for sorting within `currency` only."""
+
+    rate_id: str
+    price: str
+    amount: Decimal
+    currency: str
+    room: str
+    board: str
+    refundable: bool
+    supplier: str
+
+
+class HotelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """A hotel with its cheapest rate, and the others."""
+
+    hotel_id: str
+    name: str
+    stars: int
+    art: str
+    mirrored: bool
+    best: RateLine
+    others: list[RateLine]
+
+
+class Section(msgspec.Struct, frozen=True):
+    """Hotels that can be compared by price, in one currency; `title` is empty where they are not.
+    """
+
+    title: str
+    cards: list[HotelCard]
+
+
+class SupplierRow(msgspec.Struct, frozen=True):
+    """The progress of one supplier in plain words."""
+
+    name: str
+    state: str
+    text: str
+
+
+def sections(
+    rates: Iterable[OfferedRate], facts: Callable[[str], HotelFacts | None], *, order: str,
+    currency: str, shown_max: int,
+) -> tuple[int, list[Section]]:
+    """How many hotels there are, and the first `shown_max` of them.
+
+    By arrival they stand as they came. By price they stand currency by currency, since amounts of
+    different ones cannot be compared: `currency`, which suppliers were asked for, comes first.
+    """
+    by_hotel: dict[str, list[OfferedRate]] = {}
+    for rate in rates:
+        by_hotel.setdefault(rate.hotel_id, []).append(rate)
+    ranked = {hotel_id: sorted(members, key=lambda one: _rank(one, currency))
+              for hotel_id, members in by_hotel.items()}
+    if order != "price":
+        chosen = list(ranked.items())[:shown_max]
+        return len(ranked), [Section("", [_card(one, found, facts(one)) for one, found in chosen])]
+    by_price = sorted(ranked.items(), key=lambda item: (_rank(item[1][0], currency), item[0]))
+    groups: dict[str, list[HotelCard]] = {}
+    for hotel_id, found in by_price[:shown_max]:
+        groups.setdefault(found[0].currency, []).append(_card(hotel_id, found, facts(hotel_id)))
+    several = len({found[0].currency for found in ranked.values()}) > 1
+    return len(ranked), [
+        Section(currency_title(code) if several else "", cards) for code, cards in groups.items()
+    ]
+
+
+def supplier_rows(
+    suppliers: Mapping[str, SupplierProgress], expected: Sequence[str]
+) -> list[SupplierRow]:
+    """A row for each supplier that is asked; before that is known, for each that will be."""
+    if not suppliers:
+        return [SupplierRow(supplier_title(name), "pending", "is asked") for name in expected]
+    return [SupplierRow(supplier_title(name), str(line.state), _progress_text(line))
+            for name, line in suppliers.items()]
+
+
+def supplier_title(name: str) -> str:
+    """A supplier's name as people know it."""
+    return _TITLES.get(name, name.replace("_", " ").title())
+
+
+def _progress_text(line: SupplierProgress) -> str:
+    brought = f"{line.rates:,} rate{'s' if line.rates != 1 else ''}"
+    after = f" in {line.latency_ms / 1_000:.1f} s" if line.latency_ms is not None else ""
+    match line.state:
+        case SupplierState.PENDING:
+            return f"{brought} so far" if line.rates else "is asked"
+        case SupplierState.TIMED_OUT:
+            return f"{brought}, then too slow" if line.rates else "too slow this time"
+        case SupplierState.FAILED:
+            return "could not answer this time"
+    if line.error:
+        return f"{brought}{after}, not all hotels"
+    return f"{brought}{after}" if line.rates else f"nothing free{after}"
+
+
+@lru_cache(maxsize=1)
+def _countries() -> Mapping[str, str]:
+    found: Mapping[str, str] = Locale.parse(LOCALE).territories
+    return found
+
+
+def place_label(place: Place) -> str:
+    """`Lisbon, Portugal`."""
+    return f"{place.name}, {_countries().get(place.country, place.country)}"
+
+
+def currency_title(code: str) -> str:
+    """`Prices in pounds sterling`, or whatever the currency is called."""
+    return f"Prices in {get_currency_name(code, count=2, locale=LOCALE)}"
+
+
+def nights_text(check_in: dt.date, check_out: dt.date, guests: int) -> str:
+    """`3 nights, 2 guests`."""
+    nights = (check_out - check_in).days
+    return (f"{nights} night{'s' if nights != 1 else ''}, "
+            f"{guests} guest{'s' if guests != 1 else ''}")
+
+
+def art_of(name: str) -> str:
+    """A picture that stays the same for the same hotel or place."""
+    return _ARTS[zlib.crc32(name.encode()) % len(_ARTS)]
+
+
+def _rank(rate: OfferedRate, currency: str) -> tuple[bool, str, Decimal]:
+    return rate.currency != currency, rate.currency, Decimal(rate.price)
+
+
+def _card(hotel_id: str, found: list[OfferedRate], facts: HotelFacts | None) -> HotelCard:
+    lines = [_line(rate) for rate in found]
+    return HotelCard(
+        hotel_id=hotel_id,
+        name=facts.name if facts else hotel_id,
+        stars=facts.stars if facts else 0,
+        art=art_of(hotel_id),
+        mirrored=zlib.crc32(hotel_id.encode()) % 2 == 0,
+        best=lines[0],
+        others=lines[1:],
+    )
+
+
+def _line(rate: OfferedRate) -> RateLine:
+    return RateLine(
+        rate_id=rate.rate_id,
+        price=price_text(rate.price, rate.currency),
+        amount=Decimal(rate.price),
+        currency=rate.currency,
+        room=rate.room,
+        board=_BOARDS.get(rate.board, ""),
+        refundable=rate.refundable,
+        supplier=supplier_title(rate.supplier),
+    )
