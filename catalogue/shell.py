@@ -22,6 +22,7 @@ VERSIONED_BY_NAME = "fonts/"
 # What base.html and the pages of the catalogue link to.
 ENDPOINTS = {
     "pages.order": "/order",
+    "search_pages.search": "/search",
     "pages.query": "/query",
     "api.docs": "/api/docs",
     "hotels.listing": "/hotels",
