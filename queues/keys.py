@@ -88,10 +88,11 @@ class BookingKeys(QueueKeys):
 class SearchKeys(QueueKeys):
     """Keys of the search road. All of one search expire at the same moment.
 
-    entry:<search>              hash    times, revision, is_completed, open parts
+    entry:<search>              hash    times, revision, is_completed, open parts, its job
     entry:<search>:rates        list    rates as JSON, in the order of their arrival
     entry:<search>:suppliers    hash    supplier -> its progress as JSON
     entry:<search>:chunks       set     chunks that came, so that none counts twice
+    entry:<search>:places       hash    name of a rate -> its place in the list of rates
     """
 
     def __init__(self) -> None:
@@ -112,6 +113,10 @@ class SearchKeys(QueueKeys):
     def chunks(self, search_id: str) -> str:
         """What came for it already."""
         return self.entry(search_id) + ":chunks"
+
+    def places(self, search_id: str) -> str:
+        """Where each of its rates stands."""
+        return self.entry(search_id) + ":places"
 
 
 BOOKING = BookingKeys()

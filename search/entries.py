@@ -10,7 +10,16 @@ import redis
 from errors import BerthError, EngineAway
 from queues.keys import SearchKeys
 from queues.scripts import Script
-from search.model import Cursor, Entry, OfferedRate, SupplierProgress, Version
+from search.model import (
+    Cursor,
+    Entry,
+    OfferedRate,
+    PinnedRate,
+    SupplierProgress,
+    Version,
+    name_of_rate,
+    parts_of_rate_id,
+)
 from search.query import SearchQuery
 
 
@@ -50,6 +59,9 @@ class SearchEntries:
         self._read = Script(client, "search_read")
         self._plan = Script(client, "search_plan")
         self._append = Script(client, "search_append")
+        self._find_rate = Script(client, "search_rate")
+        self._job = msgspec.json.Decoder(RunSearch)
+        self._rate = msgspec.json.Decoder(OfferedRate)
         self._progress = msgspec.json.Decoder(SupplierProgress)
 
     def begin(self, query: SearchQuery) -> Entry:
@@ -58,7 +70,8 @@ class SearchEntries:
         try:
             answer = self._begin(
                 [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
-                 keys.chunks(search_id), keys.jobs, keys.bell, keys.counters],
+                 keys.chunks(search_id), keys.jobs, keys.bell, keys.counters,
+                 keys.places(search_id)],
                 [msgspec.json.encode(RunSearch(query=query)), self._deadline_ms, self._life_ms,
                  self._max_waiting],
             )
@@ -85,7 +98,7 @@ class SearchEntries:
         )
         if not answer:
             return None
-        entry = {name: int(value) for name, value in _pairs(answer[0])}
+        entry = {name: int(value) for name, value in _pairs(answer[0]) if name != "job"}
         suppliers, stored = answer[1:] or ((), [])
         return Entry(
             search_id=search_id,
@@ -127,12 +140,29 @@ class SearchEntries:
         `chunk` names it within the search, so that an answer that was lost can be repeated.
         """
         keys = self._keys
+        named = [value for rate in rates
+                 for value in (name_of_rate(rate.rate_id), msgspec.json.encode(rate))]
         answer = self._append(
             [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
-             keys.chunks(search_id)],
-            [supplier, chunk, "1" if finished else "0", error, *map(msgspec.json.encode, rates)],
+             keys.chunks(search_id), keys.places(search_id)],
+            [supplier, chunk, "1" if finished else "0", error, *named],
         )
         return bool(answer[0] == b"appended")
+
+    def find_rate(self, rate_id: str) -> PinnedRate | None:
+        """The rate of a search that still lives, in one call; None for any other id."""
+        parts = parts_of_rate_id(rate_id)
+        if parts is None:
+            return None
+        search_id, name = parts
+        keys = self._keys
+        answer = self._find_rate(
+            [keys.entry(search_id), keys.rates(search_id), keys.places(search_id)], [name]
+        )
+        if answer[0] != b"rate":
+            return None
+        return PinnedRate(query=self._job.decode(answer[2]).query,
+                          rate=self._rate.decode(answer[3]), expires_ms=int(answer[1]))
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[str, bytes]]:

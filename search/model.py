@@ -9,8 +9,10 @@ from typing import NamedTuple
 import msgspec
 
 from errors import BadInput
+from search.query import SearchQuery
 
 _CURSOR = re.compile(r"([0-9a-f]{1,14})-([0-9]{1,7})")
+_RATE_ID = re.compile(r"([0-9a-f]{32})-([0-9a-f]{16})")
 
 
 class SupplierState(StrEnum):
@@ -39,6 +41,25 @@ class OfferedRate(msgspec.Struct, frozen=True, kw_only=True):
     refundable: bool
     board: str = "unknown"
     vendor_key: str = ""
+
+
+class PinnedRate(msgspec.Struct, frozen=True, kw_only=True):
+    """One rate of a search that lives, and the stay that it is for."""
+
+    query: SearchQuery
+    rate: OfferedRate
+    expires_ms: int
+
+
+def parts_of_rate_id(rate_id: str) -> tuple[str, str] | None:
+    """The search and the name within it that a `rate_id` is made of; None if it is none."""
+    found = _RATE_ID.fullmatch(rate_id)
+    return (found[1], found[2]) if found else None
+
+
+def name_of_rate(rate_id: str) -> str:
+    """The end of a `rate_id`: its name within its search."""
+    return rate_id.rpartition("-")[2]
 
 
 class SupplierProgress(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,9 +3,9 @@
 -- twice changes nothing; neither does a chunk for a search that is completed, expired, or past its
 -- deadline: what was shown stays as it was shown.
 --
--- KEYS  1 entry  2 rates  3 suppliers  4 chunks that came
+-- KEYS  1 entry  2 rates  3 suppliers  4 chunks that came  5 places of the rates
 -- ARGV  1 supplier  2 chunk id  3 "1" when its part is finished  4 error text or ""
---       5.. rates as JSON
+--       5.. the name of a rate, the rate as JSON, the next name, ...
 -- Returns {"appended", rates so far}, {"repeated"} or {"late"}
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -19,11 +19,20 @@ if redis.call('SADD', KEYS[4], ARGV[2]) == 0 then
     return {'repeated'}
 end
 line = cjson.decode(line)
+local place = redis.call('LLEN', KEYS[2])
 -- By the thousand: Lua's stack bounds what one call takes.
-for first = 5, #ARGV, 1000 do
-    redis.call('RPUSH', KEYS[2], unpack(ARGV, first, math.min(first + 999, #ARGV)))
+for first = 5, #ARGV, 2000 do
+    local rates, places = {}, {}
+    for i = first, math.min(first + 1999, #ARGV), 2 do
+        rates[#rates + 1] = ARGV[i + 1]
+        places[#places + 1] = ARGV[i]
+        places[#places + 1] = place
+        place = place + 1
+    end
+    redis.call('RPUSH', KEYS[2], unpack(rates))
+    redis.call('HSET', KEYS[5], unpack(places))
 end
-line.rates = line.rates + #ARGV - 4
+line.rates = line.rates + (#ARGV - 4) / 2
 line.latency_ms = now_ms - tonumber(entry[3])
 if ARGV[4] ~= '' then
     line.error = ARGV[4]
@@ -39,7 +48,7 @@ if ARGV[3] == '1' then
 end
 redis.call('HSET', KEYS[3], ARGV[1], cjson.encode(line))
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
-for i = 2, 4 do
+for i = 2, 5 do
     redis.call('PEXPIREAT', KEYS[i], entry[4])
 end
-return {'appended', redis.call('LLEN', KEYS[2])}
+return {'appended', place}

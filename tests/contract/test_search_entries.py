@@ -134,7 +134,7 @@ def test_all_keys_of_a_search_go_together(valkey: redis.Redis) -> None:
     entries.plan(search_id, {"fast": 1})
     entries.append(search_id, "fast", "one", [rate(1)], finished=True)
     keys = valkey.keys(SEARCH.entry(search_id) + "*")
-    assert len(keys) == 4
+    assert len(keys) == 5
     assert len({valkey.pexpiretime(key) for key in keys}) == 1
 
 
@@ -197,3 +197,36 @@ def test_a_search_that_exists_is_read_at_the_memory_limit_and_none_begins(
             entries.begin(msgspec.structs.replace(QUERY, guests=1))
     finally:
         valkey.config_set("maxmemory", before)
+def named(query: SearchQuery, number: int, price: str = "100.00") -> OfferedRate:
+    return msgspec.structs.replace(rate(number, price=price),
+                                   rate_id=f"{query.search_id}-{number:016x}")
+
+
+def test_one_rate_of_many_is_found_by_its_id(entries: SearchEntries) -> None:
+    search = entries.begin(QUERY)
+    entries.plan(search.search_id, {"fast": 5})
+    for chunk in range(5):
+        rates = [named(QUERY, chunk * 3_000 + n, f"{n + 1}.00") for n in range(3_000)]
+        assert entries.append(search.search_id, "fast", f"f{chunk}", rates)
+    for number, price in ((0, "1.00"), (2_999, "3000.00"), (3_000, "1.00"), (14_999, "3000.00")):
+        found = entries.find_rate(f"{search.search_id}-{number:016x}")
+        assert found is not None
+        assert found.rate == named(QUERY, number, price)
+        assert found.query == QUERY
+        assert found.expires_ms == search.expires_ms
+    assert entries.find_rate(f"{search.search_id}-{15_000:016x}") is None
+
+
+def test_no_other_id_finds_a_rate(entries: SearchEntries, valkey: redis.Redis) -> None:
+    search = entries.begin(QUERY)
+    entries.plan(search.search_id, {"fast": 1})
+    entries.append(search.search_id, "fast", "f", [named(QUERY, 1)], finished=True)
+    good = f"{search.search_id}-{1:016x}"
+    assert entries.find_rate(good) is not None
+    for other in ("", "1", search.search_id, good.upper(), good + "\n", good[1:], "é" * 49,
+                  f"{'0' * 32}-{1:016x}", f"{search.search_id}-*"):
+        assert entries.find_rate(other) is None, other
+    # The places are forgotten with the search that they belong to.
+    assert valkey.pexpiretime(SEARCH.places(search.search_id)) == search.expires_ms
+    valkey.delete(SEARCH.entry(search.search_id))
+    assert entries.find_rate(good) is None
