@@ -5,6 +5,7 @@
     ├── BadInput                what came from outside is refused, with the field to mend
     ├── EngineAway              Valkey or MongoDB did not answer, or its answer is not known
     ├── EngineUnfit             an engine answers, but not with what the promises rest on
+    ├── CatalogueBuilding       the catalogue is not in Valkey yet; its consumer is at it
     ├── LeaseLost               somebody else writes now; drop everything and stand by
     ├── Surprise                a write did not count as decided: take and decide again
     ├── NewerJob                a job of a later version than this consumer knows; stop
@@ -52,6 +53,12 @@ class EngineUnfit(BerthError):
     """An engine lacks a setting or an index without which a promise would be empty, or refuses
     what it is asked. That is no fault of any job, and no waiting mends it.
     """
+
+
+class CatalogueBuilding(BerthError):
+    """Nothing of the catalogue is in Valkey: never built, or flushed. It comes by itself."""
+
+    retryable = True
 
 
 class LeaseLost(BerthError):

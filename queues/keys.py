@@ -119,5 +119,57 @@ class SearchKeys(QueueKeys):
         return self.entry(search_id) + ":places"
 
 
+class CatalogueKeys:
+    """Keys of the catalogue. A generation is everything that one full rebuild made.
+
+    lease               string  `<consumer>:<epoch>`, expires
+    epoch               int     counts acquisitions of the lease
+    state               hash    generation: the one that is shown; seq: changes told in it; token,
+                                where in MongoDB's changes it stands; version, day, hotels, built_ms;
+                                building: one that is not shown yet; wanted: a rebuild is asked for
+    changes             stream  `<generation>-<seq>` -> id, row (empty: gone); seq 0 says a swap
+    old                 list    generations that are to be removed
+    hotel:<gen>:<id>    hash    version, slug, etag, page and json (gzip), size of each unpacked
+    rows:<gen>          hash    hotel id -> row of the listing's index
+    cards:<gen>         hash    hotel id -> its card, HTML
+    briefs:<gen>        hash    hotel id -> its JSON in a listing
+    slugs:<gen>         hash    slug -> hotel id
+    broken:<gen>        hash    hotel id -> why its documents make no page
+    """
+
+    def __init__(self) -> None:
+        self.prefix = "{catalogue}:"
+        self.lease = self.prefix + "lease"
+        self.epoch = self.prefix + "epoch"
+        self.state = self.prefix + "state"
+        self.changes = self.prefix + "changes"
+        self.old = self.prefix + "old"
+
+    def hotel(self, generation: int | str, hotel_id: str) -> str:
+        """The finished page of one hotel, and its JSON."""
+        return f"{self.prefix}hotel:{generation}:{hotel_id}"
+
+    def rows(self, generation: int | str) -> str:
+        """The rows of all hotels."""
+        return f"{self.prefix}rows:{generation}"
+
+    def cards(self, generation: int | str) -> str:
+        """The cards of all hotels."""
+        return f"{self.prefix}cards:{generation}"
+
+    def briefs(self, generation: int | str) -> str:
+        """All hotels as JSON in brief."""
+        return f"{self.prefix}briefs:{generation}"
+
+    def slugs(self, generation: int | str) -> str:
+        """Which hotel an address belongs to."""
+        return f"{self.prefix}slugs:{generation}"
+
+    def broken(self, generation: int | str) -> str:
+        """Hotels that cannot be shown."""
+        return f"{self.prefix}broken:{generation}"
+
+
 BOOKING = BookingKeys()
 SEARCH = SearchKeys()
+CATALOGUE = CatalogueKeys()

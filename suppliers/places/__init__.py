@@ -35,6 +35,7 @@ class City(msgspec.Struct, frozen=True, kw_only=True):
     slug: str
     name: str
     country: str
+    country_name: str
     currency: str
     latitude: float
     longitude: float

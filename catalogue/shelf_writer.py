@@ -1,0 +1,151 @@
+"""Writes the catalogue's part of Valkey: for the one consumer that holds the lease.
+
+Each call is one script that checks the lease; a writer that slept changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import redis
+
+from catalogue.shelf import Entry, Standing, read_standing
+from engine_errors import valkey_errors
+from errors import LeaseLost, Surprise
+from queues.keys import CATALOGUE, CatalogueKeys
+from queues.scripts import Argument, Script
+
+# Eleven arguments a hotel, and a script takes less than 8,000.
+PUT_MAX = 200
+CHANGES_KEPT = 50_000
+_REMOVED_AT_ONCE = 500
+
+
+class Put(NamedTuple):
+    """A finished hotel; without an entry it is gone, and `broken` may say why."""
+
+    hotel_id: str
+    slug: str
+    entry: Entry | None
+    broken: str = ""
+
+
+class ShelfWriter:
+    """Raises LeaseLost when somebody else writes, EngineAway when an answer is not known."""
+
+    def __init__(
+        self, client: redis.Redis, *, consumer: str, lease_ms: int,
+        keys: CatalogueKeys = CATALOGUE,
+    ) -> None:
+        self._client = client
+        self._consumer = consumer
+        self._lease_ms = lease_ms
+        self._keys = keys
+        self._token = ""
+        self._acquire = Script(client, "acquire")
+        self._renew = Script(client, "renew")
+        self._begin = Script(client, "catalogue_begin")
+        self._put = Script(client, "catalogue_put")
+        self._swap = Script(client, "catalogue_swap")
+
+    def acquire(self) -> bool:
+        """Take the lease, or keep it; False while another one holds it."""
+        keys = self._keys
+        if self._token and self._renew([keys.lease], [self._token, self._lease_ms]):
+            return True
+        got, token = self._acquire([keys.lease, keys.epoch], [self._consumer, self._lease_ms])
+        self._token = token.decode() if got else ""
+        return bool(got)
+
+    def keep(self) -> None:
+        """Keep the lease during work that takes long."""
+        if not self._renew([self._keys.lease], [self._token, self._lease_ms]):
+            self._token = ""
+            raise LeaseLost("the catalogue's lease is not ours any more")
+
+    def standing(self) -> tuple[Standing | None, bool]:
+        """What is shown, and whether somebody asked for a rebuild."""
+        with valkey_errors():
+            found: dict[Any, Any] = self._client.hgetall(self._keys.state)
+        return read_standing(found), b"wanted" in found
+
+    def begin(self) -> int:
+        """Begin a generation that nobody sees yet; its number."""
+        answer = self._begin([self._keys.lease, self._keys.state, self._keys.old],
+                             [self._token, self._lease_ms])
+        self._checked(answer)
+        return int(answer[1])
+
+    def put(
+        self, generation: int, puts: Sequence[Put], *, version: str, seq: int | None,
+        token: str = "",
+    ) -> int:
+        """Write hotels of one version; returns how many changes were told by now.
+
+        `seq` None: the generation is not shown yet. `token` moves with the last call of a batch.
+        Raises Surprise when the generation is another one by now.
+        """
+        keys = self._keys
+        args: list[Argument] = [
+            self._token, self._lease_ms, str(generation), "" if seq is None else str(seq), token,
+            CHANGES_KEPT,
+        ]
+        for put in puts:
+            args += [put.hotel_id, version]
+            args += [put.broken, *[""] * 8] if put.entry is None else [
+                put.slug, *msgspec.structs.astuple(put.entry)]
+        answer = self._put(
+            [keys.lease, keys.state, keys.changes, keys.rows(generation), keys.cards(generation),
+             keys.briefs(generation), keys.slugs(generation), keys.broken(generation),
+             *(keys.hotel(generation, put.hotel_id) for put in puts)],
+            args,
+        )
+        self._checked(answer)
+        return int(answer[1])
+
+    def swap(self, generation: int, *, token: str, version: str, day: str) -> None:
+        """Show a generation that is complete. `token` is from before its documents were read."""
+        keys = self._keys
+        self._checked(self._swap(
+            [keys.lease, keys.state, keys.changes, keys.old],
+            [self._token, self._lease_ms, str(generation), token, version, day, CHANGES_KEPT],
+        ))  # fmt: skip
+
+    def tidy(self) -> bool:
+        """Remove some of an old generation; True while there is more. Repeating it is harmless."""
+        keys = self._keys
+        client: Any = self._client
+        with valkey_errors():
+            old = client.lindex(keys.old, 0)
+            if old is None:
+                return False
+            generation = old.decode()
+            # Rows are taken away with their hotels, so that a crash here loses sight of none.
+            _, rows = client.hscan(keys.rows(generation), 0, count=_REMOVED_AT_ONCE)
+            ids = [key.decode() for key in rows]
+            pipe = client.pipeline(transaction=False)
+            if ids:
+                pipe.unlink(*(keys.hotel(generation, one) for one in ids))
+                pipe.hdel(keys.rows(generation), *ids)
+            else:
+                pipe.unlink(keys.rows(generation), keys.cards(generation),
+                            keys.briefs(generation), keys.slugs(generation),
+                            keys.broken(generation))
+                pipe.lrem(keys.old, 1, old)
+            pipe.execute()
+        return True
+
+    def _checked(self, answer: Sequence[bytes]) -> None:
+        if answer[0] == b"lost":
+            self._token = ""
+            raise LeaseLost("the catalogue's lease is not ours any more")
+        if answer[0] == b"moved":
+            raise Surprise("the catalogue is another generation by now")
+
+
+def ask_for_rebuild(client: redis.Redis, keys: CatalogueKeys = CATALOGUE) -> None:
+    """Have everything built anew. Raises EngineAway."""
+    with valkey_errors():
+        client.hset(keys.state, "wanted", "1")

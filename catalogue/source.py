@@ -1,0 +1,112 @@
+"""Reads hotels out of MongoDB: a query per collection, however many hotels are asked for."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pymongo
+from pymongo.change_stream import DatabaseChangeStream
+from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
+
+from catalogue import documents as d
+from catalogue.assembly import Facts, Vocabulary, vocabulary
+from catalogue.documents import Document
+from engine_errors import mongo_errors
+from errors import EngineUnfit
+
+# A stream that finds nothing waits this long in MongoDB before it says so.
+AWAIT_MS = 100
+_EVENTS_AT_ONCE = 1_000
+# Only what says which documents changed travels here; they are read when the batch is built.
+_EVENTS: list[dict[str, Any]] = [
+    {"$match": {"$or": [
+        {"ns.coll": {"$in": list(d.COLLECTIONS)}},
+        {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
+    ]}},
+    {"$project": {"operationType": 1, "ns": 1, "documentKey": 1, "clusterTime": 1}},
+]  # fmt: skip
+
+
+class HotelSource:
+    """The hotels' collections. All may raise EngineAway."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._database = database.with_options(read_concern=ReadConcern("majority"))
+
+    def ensure_indexes(self) -> None:
+        """Create the indexes that are missing."""
+        with mongo_errors():
+            for name, fields in d.INDEXES:
+                self._database[name].create_index([(field, 1) for field in fields])
+
+    def moment(self) -> str:
+        """Where MongoDB's time stands; what is read afterwards is at least that new.
+
+        Sorts as text, so that versions of pages can be compared anywhere.
+        """
+        with mongo_errors():
+            told = self._database.client.admin.command("ping")
+        if "operationTime" not in told:
+            raise EngineUnfit("MongoDB is no replica set: its changes cannot be followed.")
+        stamp = told["operationTime"]
+        return f"{stamp.time:010d}.{stamp.inc:010d}"
+
+    def changes(self, token: Document | None) -> DatabaseChangeStream[Document]:
+        """The changes after `token`, or from now on."""
+        with mongo_errors():
+            return self._database.watch(
+                _EVENTS, resume_after=token, max_await_time_ms=AWAIT_MS, batch_size=_EVENTS_AT_ONCE
+            )
+
+    def vocabulary(self) -> Vocabulary:
+        """All that hotels name by id."""
+        with mongo_errors():
+            return vocabulary(*(
+                self._database[name].find({}) for name in (d.CITIES, d.TYPES, d.AMENITIES)
+            ))
+
+    def ids_naming(self, collection: str, names: Sequence[str]) -> list[str]:
+        """The hotels that name one of these documents."""
+        with mongo_errors():
+            found = self._database[d.HOTELS].find(
+                {d.NAMED_BY[collection]: {"$in": list(names)}}, {"_id": 1}
+            )
+            return [str(one["_id"]) for one in found]
+
+    def active_ids(self, most: int) -> list[str]:
+        """Hotels that may be shown: of those marked active, the `most` that came first."""
+        with mongo_errors():
+            found = self._database[d.HOTELS].find({"active": True}, {"_id": 1})
+            return [str(one["_id"]) for one in
+                    found.sort([("created_at", 1), ("_id", 1)]).limit(most)]
+
+    def facts(self, hotel_ids: Sequence[str], *, today: dt.date) -> dict[str, Facts]:
+        """All documents of these hotels, by id; those that are gone or not active are missing."""
+        wanted = list(hotel_ids)
+        if not wanted:
+            return {}
+        belongs: Mapping[str, Any] = {"hotel_id": {"$in": wanted}}
+        database = self._database
+        with mongo_errors():
+            found = {
+                str(one["_id"]): Facts(one) for one in
+                database[d.HOTELS].find({"_id": {"$in": wanted}, "active": True})
+            }
+            for one in _of(database[d.IMAGES].find(belongs), found):
+                found[one["hotel_id"]].images.append(one)
+            months = {**belongs, "month": {"$gte": today.isoformat()[:7]}}
+            for one in _of(database[d.PRICES].find(months), found):
+                found[one["hotel_id"]].prices.append(one)
+            for one in database[d.RATINGS].find({"_id": {"$in": wanted}}):
+                if one["_id"] in found:
+                    found[one["_id"]].rating = one
+        return found
+
+
+def _of(
+    cursor: pymongo.cursor.Cursor[Document], known: Mapping[str, Facts]
+) -> Iterator[Document]:
+    return (one for one in cursor if one.get("hotel_id") in known)
