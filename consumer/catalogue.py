@@ -1,0 +1,251 @@
+"""The catalogue consumer: builds every page once, and again whenever its documents change.
+
+MongoDB's change stream says which documents changed, whoever wrote them. The hotels that they
+touch are read again, one query per collection, and their pages written in calls that check the
+lease. The resume token moves with the last of them: a crash anywhere brings the batch again, and
+pages that come out the same are told to nobody.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bson import json_util
+from pymongo.change_stream import DatabaseChangeStream
+from pymongo.errors import InvalidOperation, OperationFailure
+
+from catalogue import documents as d
+from catalogue import payloads
+from catalogue.assembly import Unfit, Vocabulary, assemble
+from catalogue.shelf import Standing, entry_of
+from catalogue.shelf_writer import PUT_MAX, Put, ShelfWriter
+from catalogue.source import HotelSource
+from engine_errors import mongo_errors
+from errors import BerthError, EngineAway, LeaseLost, Surprise
+
+log = logging.getLogger(__name__)
+
+STANDBY_PAUSE_S = 0.5
+ENGINE_PAUSE_S = 0.5
+# A batch is closed this long after its first change, or when it touches this many documents.
+GATHER_S = 0.05
+BATCH_MAX = 4_000
+# Codes of MongoDB for a token from before its log of changes begins, or one that leads nowhere.
+_LOST_CODES = frozenset({260, 280, 286})
+_REBUILD_AFTER = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
+
+
+class HistoryLost(BerthError):
+    """The changes since the resume token cannot be had any more: everything is built anew."""
+
+
+class CatalogueConsumer:
+    """One step: what is asked for, or the next batch of changes; at most a second when idle."""
+
+    def __init__(
+        self,
+        source: HotelSource,
+        shelf: ShelfWriter,
+        *,
+        active_max: int,
+        currency: str,
+        stop: threading.Event,
+        today: Callable[[], dt.date] = lambda: dt.datetime.now(dt.UTC).date(),
+    ) -> None:
+        self._source = source
+        self._shelf = shelf
+        self._active_max = active_max
+        self._currency = currency
+        self._stop = stop
+        self._today = today
+        self._stream: DatabaseChangeStream[d.Document] | None = None
+        self._active: frozenset[str] = frozenset()
+        self._words = Vocabulary({}, {}, {})
+
+    def step(self) -> None:
+        """One beat."""
+        try:
+            if not self._shelf.acquire():
+                self._forget()
+                self._stop.wait(STANDBY_PAUSE_S)
+                return
+            standing, wanted = self._shelf.standing()
+            why = self._why_rebuild(standing, wanted)
+            if standing is None or why:
+                self._rebuild(why)
+                return
+            self._follow(standing)
+            self._shelf.tidy()
+        except HistoryLost as lost:
+            log.warning("%s", lost)
+            self._rebuild_after_loss()
+        except (LeaseLost, Surprise) as surprise:
+            log.warning("%s", surprise)
+            self._forget()
+        except EngineAway as away:
+            log.warning("%s; trying again", away)
+            self._forget()
+            self._stop.wait(ENGINE_PAUSE_S)
+
+    def leave(self) -> None:
+        """The lease runs out by itself; the stream is closed."""
+        self._forget()
+
+    # --- everything ---------------------------------------------------------------------------
+
+    def _why_rebuild(self, standing: Standing | None, wanted: bool) -> str:
+        """Why everything must be built anew; empty when nothing speaks for it."""
+        if standing is None:
+            return "there is none in Valkey"
+        if standing.version != payloads.VERSION:
+            return "pages are made in another way now"
+        if standing.day != self._today().isoformat():
+            return "a day has passed"
+        return "somebody asked for it" if wanted else ""
+
+    def _rebuild_after_loss(self) -> None:
+        try:
+            self._rebuild("changes were missed")
+        except (LeaseLost, Surprise, EngineAway) as error:
+            log.warning("%s; trying again", error)
+            self._forget()
+            self._stop.wait(ENGINE_PAUSE_S)
+
+    def _rebuild(self, why: str) -> None:
+        """Build a generation beside the one that is shown, and swap it in."""
+        self._forget()
+        begun = time.monotonic()
+        log.info("building everything: %s", why)
+        # The token before the first document: what changes while we read comes again.
+        stream = self._source.changes(None)
+        with mongo_errors():
+            stream.try_next()
+            token = json_util.dumps(stream.resume_token)
+            stream.close()
+        moment = self._source.moment()
+        day = self._today()
+        generation = self._shelf.begin()
+        self._words = self._source.vocabulary()
+        ids = self._source.active_ids(self._active_max)
+        self._active = frozenset(ids)
+        for some in _chunks(ids, PUT_MAX):
+            if self._stop.is_set():
+                return  # unfinished generations are removed by the next one
+            self._shelf.put(generation, self._built(some, day), version=moment, seq=None)
+        self._shelf.swap(generation, token=token, version=payloads.VERSION, day=day.isoformat())
+        log.info("%d hotels built in %.1f s", len(ids), time.monotonic() - begun)
+
+    # --- changes ------------------------------------------------------------------------------
+
+    def _follow(self, standing: Standing) -> None:
+        """Gather the changes of a moment, build what they touch, and move the token."""
+        if self._stream is None:
+            self._words = self._source.vocabulary()
+            self._active = frozenset(self._source.active_ids(self._active_max))
+            self._stream = self._opened(standing.token)
+        touched = self._gathered(self._stream)
+        token = json_util.dumps(self._stream.resume_token)
+        if not touched:
+            return
+        moment = self._source.moment()
+        if touched.keys() & d.NAMED_BY.keys():
+            self._words = self._source.vocabulary()
+        ids = self._hotels_of(touched)
+        seq = standing.seq
+        chunks = list(_chunks(sorted(ids), PUT_MAX))
+        for number, some in enumerate(chunks, start=1):
+            puts = self._built(some, self._today())
+            seq = self._shelf.put(
+                standing.generation, puts, version=moment, seq=seq,
+                token=token if number == len(chunks) else "",
+            )
+
+    def _opened(self, token: str) -> DatabaseChangeStream[d.Document]:
+        try:
+            return self._source.changes(json_util.loads(token))
+        except BerthError as error:
+            _raise_if_lost(error)
+            raise
+
+    def _gathered(
+        self, stream: DatabaseChangeStream[d.Document]
+    ) -> dict[str, set[str]]:
+        """The ids of changed documents by collection. Raises HistoryLost."""
+        touched: dict[str, set[str]] = defaultdict(set)
+        close_at_s = float("inf")
+        count = 0
+        while count < BATCH_MAX and time.monotonic() < close_at_s:
+            try:
+                with mongo_errors():
+                    change = stream.try_next()
+            except BerthError as error:
+                _raise_if_lost(error)
+                raise
+            except (StopIteration, InvalidOperation):
+                raise HistoryLost("the change stream has ended") from None
+            if change is None:
+                break
+            if change["operationType"] in _REBUILD_AFTER:
+                raise HistoryLost(f"a collection went through {change['operationType']!r}")
+            if "documentKey" in change:
+                touched[change["ns"]["coll"]].add(str(change["documentKey"]["_id"]))
+            count += 1
+            close_at_s = min(close_at_s, time.monotonic() + GATHER_S) if count == 1 else close_at_s
+        return touched
+
+    def _hotels_of(self, touched: Mapping[str, set[str]]) -> set[str]:
+        """The hotels whose pages show one of these documents."""
+        ids = set(touched.get(d.HOTELS, ()))
+        for collection in d.BELONGING:
+            ids |= {d.owner(one) for one in touched.get(collection, ())}
+        for collection in d.NAMED_BY:
+            if touched.get(collection):
+                ids.update(self._source.ids_naming(collection, sorted(touched[collection])))
+        if touched.get(d.HOTELS):
+            # One that comes may push another one over the limit, one that goes lets it in.
+            active = frozenset(self._source.active_ids(self._active_max))
+            ids |= active ^ self._active
+            self._active = active
+        return ids
+
+    def _built(self, hotel_ids: Sequence[str], day: dt.date) -> list[Put]:
+        """The finished pages of these hotels."""
+        shown = [one for one in hotel_ids if one in self._active]
+        facts = self._source.facts(shown, today=day)
+        puts = []
+        for hotel_id in hotel_ids:
+            if hotel_id not in facts:
+                puts.append(Put(hotel_id, "", None))
+                continue
+            hotel = assemble(facts[hotel_id], self._words, today=day, currency=self._currency)
+            if isinstance(hotel, Unfit):
+                log.warning("hotel %s cannot be shown: %s", hotel_id, hotel.reason)
+                puts.append(Put(hotel_id, "", None, hotel.reason))
+            else:
+                puts.append(Put(hotel_id, hotel.slug, entry_of(payloads.build(hotel))))
+        return puts
+
+    def _forget(self) -> None:
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            try:
+                with mongo_errors():
+                    stream.close()
+            except BerthError:
+                log.info("the change stream could not be closed; MongoDB forgets it by itself")
+
+
+def _raise_if_lost(error: BerthError) -> None:
+    cause: Any = error.__cause__
+    if isinstance(cause, OperationFailure) and cause.code in _LOST_CODES:
+        raise HistoryLost(f"MongoDB no longer has the changes since then: {cause}") from error
+
+
+def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (items[first:first + size] for first in range(0, len(items), size))
