@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from booking.documents import Document
 from booking.store import BookingStore
+from catalogue.shelf import CatalogueReader
 from errors import SettingsError
 from queues.keys import BOOKING, SEARCH
 from queues.reliable import BookingQueue
@@ -87,6 +88,11 @@ def connect_mongo(settings: Settings) -> MongoClient[Document]:
 def database(settings: Settings, client: MongoClient[Document]) -> Database[Document]:
     """The database of orders and packages."""
     return client[settings.mongo_database]
+
+
+def catalogue_reader(client: redis.Redis) -> CatalogueReader:
+    """The catalogue as it is shown."""
+    return CatalogueReader(client)
 
 
 def booking_store(settings: Settings) -> BookingStore:

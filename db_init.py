@@ -1,15 +1,21 @@
 """Seeds Berth: the indexes of MongoDB, and the packages of a campaign. Safe to run at any time.
 
-    python db_init.py                     indexes; the default campaign where no package is yet
+    python db_init.py                     indexes; the default campaign where no package is yet,
+                                          and the default hotels where no hotel is
     python db_init.py --packages FILE     indexes; the packages of FILE added or changed
+    python db_init.py --hotels FILE       the hotels of FILE (CSV or JSON) added or changed; rows
+                                          that are refused are told with their line, others kept
     python db_init.py --reset [...]       everything of Berth erased first, in both engines
 
-Exits with 0 when all is done, 1 with the reason when it is not, 2 for an unknown argument.
+Exits with 0 when all is done, 1 with the reason when it is not (some hotels of a file refused
+counts as that), 2 for an unknown argument.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
+import itertools
 import os
 import sys
 import time
@@ -27,10 +33,14 @@ from booking import campaign, campaigns
 from booking.model import Package
 from booking.seeding import Seeded, Seeding, wait_for_primary
 from booking.store import BookingStore
+from catalogue import hotels_file
+from catalogue.default_hotels import Place
+from catalogue.seeding import HotelSeeding
 from engine_errors import valkey_errors
 from errors import BadInput, BerthError, EngineAway, EngineUnfit, SettingsError
-from queues.clearing import Clearing, RoadBusy
-from queues.keys import BOOKING
+from queues.clearing import Clearing, RoadBusy, erase
+from queues.keys import BOOKING, CATALOGUE
+from suppliers import places
 
 WAIT_S = 30.0
 FILE_MAX_BYTES = 16 * 1_048_576
@@ -51,22 +61,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="campaign file (JSON): its packages are added, or changed where they exist",
     )
     parser.add_argument(
+        "--hotels", metavar="FILE", type=Path,
+        help="hotels (.csv or .json), added, or changed where they exist",
+    )
+    parser.add_argument(
         "--reset", action="store_true",
-        help="first erase all orders, packages and queues; refuses while a consumer runs",
+        help="first erase all orders, packages, hotels and queues; refuses while a consumer runs",
     )
     chosen = parser.parse_args(arguments)
     try:
         # The file first: a bad one is refused before any engine is touched.
         packages = None if chosen.packages is None else _read(chosen.packages)
+        hotels = None if chosen.hotels is None else hotels_file.Reader(chosen.hotels)
         with ExitStack() as stack:
-            _run(_settings(stack), packages, reset=chosen.reset)
+            refused = _run(_settings(stack), packages, hotels, reset=chosen.reset)
+        return int(refused > 0)
     except BerthError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted. Run it again to finish.", file=sys.stderr)
         return 1
-    return 0
 
 
 def _say(what: str) -> None:
@@ -121,18 +136,29 @@ def _settings(stack: ExitStack) -> settings.Settings:
     )
 
 
-def _run(found: settings.Settings, packages: list[Package] | None, *, reset: bool) -> None:
+def _run(
+    found: settings.Settings,
+    packages: list[Package] | None,
+    hotels: hotels_file.Reader | None,
+    *,
+    reset: bool,
+) -> int:
+    """How many hotels of the file were refused."""
     try:
         with bootstrap.connect_mongo(found) as client:
             wait_for_primary(client, within_s=WAIT_S, say=_say)
             database = bootstrap.database(found, client)
             store, seeding = BookingStore(database), Seeding(database)
+            catalogue = HotelSeeding(database)
             if not reset:
                 _seed(store, seeding, packages)
-                return
-            with bootstrap.connect_valkey(found) as valkey:
-                _wait_for_valkey(valkey)
-                _reset(valkey, store, seeding, packages)
+            else:
+                _refuse_while_pages_are_built(found)
+                with bootstrap.connect_valkey(found) as valkey:
+                    _wait_for_valkey(valkey)
+                    _reset(valkey, store, seeding, packages)
+                _reset_catalogue(found, catalogue)
+            return _seed_hotels(found, catalogue, hotels)
     except (PyMongoError, redis.RedisError) as error:
         # What no time mends: a wrong password, an index that cannot stand over what is there.
         raise EngineUnfit(f"{type(error).__name__}: {error}") from error
@@ -151,6 +177,75 @@ def _seed(store: BookingStore, seeding: Seeding, packages: list[Package] | None)
             return
         there = seeding.count()  # another run was first
     _say(f"{there} packages are there already and stay as they are; --packages changes them.")
+
+
+def _seed_hotels(
+    found: settings.Settings, seeding: HotelSeeding, hotels: hotels_file.Reader | None
+) -> int:
+    """The hotels of the file, or the default ones where there is none."""
+    seeding.ensure_indexes()
+    today, currency = dt.datetime.now(dt.UTC).date(), found.catalogue_currency
+    if hotels is not None:
+        return _put_hotels(seeding, hotels, today, currency)
+    there = seeding.count()
+    places = list(itertools.islice(_places(), found.default_hotels))
+    if there:
+        added = seeding.top_up_prices(places, today=today, currency=currency)
+        told = f", {added} of the default ones with prices of a new month" if added else ""
+        _say(f"{there} hotels are there already and stay as they are{told}.")
+    elif places:
+        with _bar("seeding hotels", len(places)) as progress:
+            seeding.fill(places, today=today, currency=currency, progress=progress)
+        _say(f"The default hotels are seeded: {len(places)}.")
+    return 0
+
+
+def _put_hotels(
+    seeding: HotelSeeding, hotels: hotels_file.Reader, today: dt.date, currency: str
+) -> int:
+    kept = refused = 0
+    cities = seeding.known_cities()
+    with _bar("seeding hotels", None) as progress:
+        for some in hotels.batches(today=today, currency=currency, known_cities=cities):
+            seeding.put(some.documents)
+            kept += some.hotels
+            refused += len(some.refused)
+            for line in some.refused:
+                print(line, file=sys.stderr)
+            progress(some.hotels + len(some.refused))
+    _say(f"{kept} hotels added or changed, {refused} refused.")
+    return refused
+
+
+def _places() -> Iterator[Place]:
+    """The hotels that suppliers know, as the catalogue's defaults."""
+    for city in places.cities().values():
+        for hotel_id in city.hotel_ids():
+            one = places.hotel(hotel_id)
+            assert one is not None  # its city has just listed it
+            yield Place(hotel_id, one.name, one.stars, one.latitude, one.longitude,
+                        city.slug, city.name, city.country, city.country_name)
+
+
+def _refuse_while_pages_are_built(found: settings.Settings) -> None:
+    with bootstrap.connect_catalogue_valkey(found) as valkey:
+        _wait_for_valkey(valkey)
+        with valkey_errors():
+            holder = valkey.get(CATALOGUE.lease)
+    if holder:
+        raise EngineUnfit(
+            f"Not reset: {holder.decode()} builds the catalogue's pages. Stop the consumers first, "
+            "then run this again. One that was killed lets go by itself within seconds."
+        )
+
+
+def _reset_catalogue(found: settings.Settings, seeding: HotelSeeding) -> None:
+    """Hotels first, pages after: a consumer that starts between finds nothing to show."""
+    seeding.drop()
+    with bootstrap.connect_catalogue_valkey(found) as valkey:
+        _wait_for_valkey(valkey)
+        erased = erase(valkey, CATALOGUE.prefix, but=[CATALOGUE.epoch])
+    _say(f"Erased: all hotels, and {erased} keys of their pages.")
 
 
 def _tell(seeded: Seeded) -> None:
@@ -212,6 +307,18 @@ def _reset(
             "`python app_queue.py`, or `docker compose stop booking reservation`), then run this "
             "again. A consumer that was killed lets go by itself within seconds."
         ) from None
+
+
+@contextmanager
+def _bar(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """A bar on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=what, total=total, unit=" hotels", unit_scale=True) as bar:
+        yield bar.update
 
 
 @contextmanager

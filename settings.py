@@ -111,6 +111,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Meta(ge=60, le=604_800, description="How long the status of a final order stays")
     ] = 3_600
 
+    # --- the catalogue ------------------------------------------------------------------------
+    catalogue_active_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Hotels shown at most: of the active ones, those "
+                  "that came first")
+    ] = 10_000
+    catalogue_currency: Annotated[
+        str, Meta(pattern=r"^[A-Z]{3}$", description="Currency of the catalogue; prices in another "
+                  "are not shown")
+    ] = "EUR"
+    default_hotels: Annotated[
+        int, Meta(ge=0, le=10_000, description="Invented hotels seeded where there is none")
+    ] = 10_000
+
     # --- the booking consumer -----------------------------------------------------------------
     booking_consumers: Annotated[
         int, Meta(ge=1, le=8, description="Booking consumers started: one works, others stand by")

@@ -126,7 +126,8 @@ class CatalogueReader:
     def standing(self) -> Standing:
         """What is shown now."""
         with valkey_errors():
-            found = read_standing(self._client.hgetall(self._keys.state))
+            state: Any = self._client.hgetall(self._keys.state)
+        found = read_standing(state)
         if found is None:
             raise CatalogueBuilding("the catalogue is being built")
         self._generation = found.generation
@@ -164,11 +165,10 @@ class CatalogueReader:
         that standing's generation and seq. Rows that change meanwhile come again as changes.
         """
         at = 0
+        client: Any = self._client
         while True:
             with valkey_errors():
-                at, found = self._client.hscan(
-                    self._keys.rows(generation), at, count=_ROWS_AT_ONCE
-                )
+                at, found = client.hscan(self._keys.rows(generation), at, count=_ROWS_AT_ONCE)
             yield {key.decode(): row for key, row in found.items()}
             if at == 0:
                 return

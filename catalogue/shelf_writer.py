@@ -13,7 +13,7 @@ import redis
 
 from catalogue.shelf import Entry, Standing, read_standing
 from engine_errors import valkey_errors
-from errors import LeaseLost, Surprise
+from errors import EngineAway, LeaseLost, Surprise
 from queues.keys import CATALOGUE, CatalogueKeys
 from queues.scripts import Argument, Script
 
@@ -71,6 +71,16 @@ class ShelfWriter:
             found: dict[Any, Any] = self._client.hgetall(self._keys.state)
         return read_standing(found), b"wanted" in found
 
+    def known(self, generation: int) -> frozenset[str]:
+        """The hotels of a generation: those that are shown, and those that cannot be."""
+        client: Any = self._client
+        with valkey_errors():
+            pipe = client.pipeline(transaction=False)
+            pipe.hkeys(self._keys.rows(generation))
+            pipe.hkeys(self._keys.broken(generation))
+            shown, broken = pipe.execute()
+        return frozenset(one.decode() for one in (*shown, *broken))
+
     def begin(self) -> int:
         """Begin a generation that nobody sees yet; its number."""
         answer = self._begin([self._keys.lease, self._keys.state, self._keys.old],
@@ -96,7 +106,8 @@ class ShelfWriter:
             args += [put.hotel_id, version]
             args += [put.broken, *[""] * 8] if put.entry is None else [
                 put.slug, *msgspec.structs.astuple(put.entry)]
-        answer = self._put(
+        answer = _written(
+            self._put,
             [keys.lease, keys.state, keys.changes, keys.rows(generation), keys.cards(generation),
              keys.briefs(generation), keys.slugs(generation), keys.broken(generation),
              *(keys.hotel(generation, put.hotel_id) for put in puts)],
@@ -143,6 +154,16 @@ class ShelfWriter:
             raise LeaseLost("the catalogue's lease is not ours any more")
         if answer[0] == b"moved":
             raise Surprise("the catalogue is another generation by now")
+
+
+def _written(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+    try:
+        return script(keys, args)
+    except redis.OutOfMemoryError as error:
+        raise EngineAway(
+            "the catalogue does not fit into its Valkey: raise CATALOGUE_MAXMEMORY_MB, or lower "
+            "CATALOGUE_ACTIVE_MAX"
+        ) from error
 
 
 def ask_for_rebuild(client: redis.Redis, keys: CatalogueKeys = CATALOGUE) -> None:

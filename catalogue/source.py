@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pymongo
+from bson import json_util
 from pymongo.change_stream import DatabaseChangeStream
 from pymongo.database import Database
+from pymongo.errors import InvalidOperation
 from pymongo.read_concern import ReadConcern
 
 from catalogue import documents as d
 from catalogue.assembly import Facts, Vocabulary, vocabulary
 from catalogue.documents import Document
 from engine_errors import mongo_errors
-from errors import EngineUnfit
+from errors import BerthError, EngineUnfit
 
 # A stream that finds nothing waits this long in MongoDB before it says so.
 AWAIT_MS = 100
@@ -28,6 +31,43 @@ _EVENTS: list[dict[str, Any]] = [
     ]}},
     {"$project": {"operationType": 1, "ns": 1, "documentKey": 1, "clusterTime": 1}},
 ]  # fmt: skip
+
+
+class HistoryLost(BerthError):
+    """The changes since a token cannot be had any more: everything has to be built anew."""
+
+
+class ChangeFeed:
+    """MongoDB's notices of changed documents, one after the other."""
+
+    def __init__(self, stream: DatabaseChangeStream[Document]) -> None:
+        self._stream = stream
+
+    @property
+    def token(self) -> str:
+        """Where to go on after what was read."""
+        return str(json_util.dumps(self._stream.resume_token))
+
+    def next(self) -> tuple[str, str] | None:
+        """(collection, `_id`) of the next change; None when AWAIT_MS brought none.
+
+        Raises HistoryLost, also for what cannot be told by documents, EngineAway.
+        """
+        try:
+            with mongo_errors():
+                change = self._stream.try_next()
+        except (EngineUnfit, StopIteration, InvalidOperation) as error:
+            raise HistoryLost(f"the change stream has ended: {error}") from error
+        if change is None:
+            return None
+        if "documentKey" not in change:
+            raise HistoryLost(f"a collection went through {change['operationType']!r}")
+        return change["ns"]["coll"], str(change["documentKey"]["_id"])
+
+    def close(self) -> None:
+        """Forget it; what cannot be told to MongoDB, it finds out by itself."""
+        with suppress(BerthError), mongo_errors():
+            self._stream.close()
 
 
 class HotelSource:
@@ -54,12 +94,21 @@ class HotelSource:
         stamp = told["operationTime"]
         return f"{stamp.time:010d}.{stamp.inc:010d}"
 
-    def changes(self, token: Document | None) -> DatabaseChangeStream[Document]:
-        """The changes after `token`, or from now on."""
-        with mongo_errors():
-            return self._database.watch(
-                _EVENTS, resume_after=token, max_await_time_ms=AWAIT_MS, batch_size=_EVENTS_AT_ONCE
-            )
+    def changes(self, token: str = "") -> ChangeFeed:
+        """The changes after `token`, or from now on. Raises HistoryLost."""
+        try:
+            after = json_util.loads(token) if token else None
+            with mongo_errors():
+                return ChangeFeed(self._database.watch(
+                    _EVENTS, resume_after=after, max_await_time_ms=AWAIT_MS,
+                    batch_size=_EVENTS_AT_ONCE,
+                ))
+        except (EngineUnfit, ValueError) as error:
+            if not token:
+                raise
+            # From before MongoDB's log of changes begins, or no token at all: either way, what
+            # was missed is not known.
+            raise HistoryLost(f"changes since then cannot be had: {error}") from error
 
     def vocabulary(self) -> Vocabulary:
         """All that hotels name by id."""

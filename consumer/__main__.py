@@ -21,8 +21,11 @@ from typing import Protocol
 import msgspec
 
 import bootstrap
+from catalogue.shelf_writer import ShelfWriter
+from catalogue.source import HotelSource
 from consumer.batches import Limits
 from consumer.booking import BookingConsumer
+from consumer.catalogue import CatalogueConsumer
 from consumer.reservation import ReservationConsumer, Saga
 from errors import BerthError, EngineAway, NewerJob, SettingsError
 from queues.fitness import check_valkey, memory_percent
@@ -142,6 +145,21 @@ def _reservation(settings: Settings, stop: threading.Event) -> Consumer:
     )
 
 
+def _catalogue(settings: Settings, stop: threading.Event) -> Consumer:
+    source = HotelSource(bootstrap.database(settings, bootstrap.connect_mongo(settings)))
+    _when_engines_answer(source.ensure_indexes, stop)
+    return CatalogueConsumer(
+        source,
+        ShelfWriter(
+            bootstrap.connect_catalogue_valkey(settings, connections=2),
+            consumer=_own_name(), lease_ms=settings.lease_ms,
+        ),
+        active_max=settings.catalogue_active_max,
+        currency=settings.catalogue_currency,
+        stop=stop,
+    )
+
+
 def _own_name() -> str:
     """Unique for each start: a process that comes back is another consumer."""
     return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
@@ -162,6 +180,7 @@ def _when_engines_answer(check: Callable[[], None], stop: threading.Event) -> No
 
 _BUILDERS: dict[str, Callable[[Settings, threading.Event], Consumer]] = {
     "booking": _booking,
+    "catalogue": _catalogue,
     "reservation": _reservation,
 }
 

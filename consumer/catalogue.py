@@ -14,20 +14,14 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-from bson import json_util
-from pymongo.change_stream import DatabaseChangeStream
-from pymongo.errors import InvalidOperation, OperationFailure
 
 from catalogue import documents as d
 from catalogue import payloads
 from catalogue.assembly import Unfit, Vocabulary, assemble
 from catalogue.shelf import Standing, entry_of
 from catalogue.shelf_writer import PUT_MAX, Put, ShelfWriter
-from catalogue.source import HotelSource
-from engine_errors import mongo_errors
-from errors import BerthError, EngineAway, LeaseLost, Surprise
+from catalogue.source import ChangeFeed, HistoryLost, HotelSource
+from errors import EngineAway, LeaseLost, Surprise
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +30,6 @@ ENGINE_PAUSE_S = 0.5
 # A batch is closed this long after its first change, or when it touches this many documents.
 GATHER_S = 0.05
 BATCH_MAX = 4_000
-# Codes of MongoDB for a token from before its log of changes begins, or one that leads nowhere.
-_LOST_CODES = frozenset({260, 280, 286})
-_REBUILD_AFTER = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
-
-
-class HistoryLost(BerthError):
-    """The changes since the resume token cannot be had any more: everything is built anew."""
 
 
 class CatalogueConsumer:
@@ -64,7 +51,7 @@ class CatalogueConsumer:
         self._currency = currency
         self._stop = stop
         self._today = today
-        self._stream: DatabaseChangeStream[d.Document] | None = None
+        self._feed: ChangeFeed | None = None
         self._active: frozenset[str] = frozenset()
         self._words = Vocabulary({}, {}, {})
 
@@ -123,11 +110,9 @@ class CatalogueConsumer:
         begun = time.monotonic()
         log.info("building everything: %s", why)
         # The token before the first document: what changes while we read comes again.
-        stream = self._source.changes(None)
-        with mongo_errors():
-            stream.try_next()
-            token = json_util.dumps(stream.resume_token)
-            stream.close()
+        feed = self._source.changes()
+        token = feed.token
+        feed.close()
         moment = self._source.moment()
         day = self._today()
         generation = self._shelf.begin()
@@ -145,18 +130,20 @@ class CatalogueConsumer:
 
     def _follow(self, standing: Standing) -> None:
         """Gather the changes of a moment, build what they touch, and move the token."""
-        if self._stream is None:
+        opened = self._feed is None
+        if self._feed is None:
             self._words = self._source.vocabulary()
-            self._active = frozenset(self._source.active_ids(self._active_max))
-            self._stream = self._opened(standing.token)
-        touched = self._gathered(self._stream)
-        token = json_util.dumps(self._stream.resume_token)
-        if not touched:
+            # What is shown, not what ought to be: hotels may have come and gone meanwhile.
+            self._active = self._shelf.known(standing.generation)
+            self._feed = self._source.changes(standing.token)
+        touched = self._gathered(self._feed)
+        token = self._feed.token
+        if not touched and not opened:
             return
         moment = self._source.moment()
         if touched.keys() & d.NAMED_BY.keys():
             self._words = self._source.vocabulary()
-        ids = self._hotels_of(touched)
+        ids = self._hotels_of(touched, look_for_others=opened or d.HOTELS in touched)
         seq = standing.seq
         chunks = list(_chunks(sorted(ids), PUT_MAX))
         for number, some in enumerate(chunks, start=1):
@@ -166,40 +153,24 @@ class CatalogueConsumer:
                 token=token if number == len(chunks) else "",
             )
 
-    def _opened(self, token: str) -> DatabaseChangeStream[d.Document]:
-        try:
-            return self._source.changes(json_util.loads(token))
-        except BerthError as error:
-            _raise_if_lost(error)
-            raise
-
-    def _gathered(
-        self, stream: DatabaseChangeStream[d.Document]
-    ) -> dict[str, set[str]]:
+    def _gathered(self, feed: ChangeFeed) -> dict[str, set[str]]:
         """The ids of changed documents by collection. Raises HistoryLost."""
         touched: dict[str, set[str]] = defaultdict(set)
         close_at_s = float("inf")
         count = 0
         while count < BATCH_MAX and time.monotonic() < close_at_s:
-            try:
-                with mongo_errors():
-                    change = stream.try_next()
-            except BerthError as error:
-                _raise_if_lost(error)
-                raise
-            except (StopIteration, InvalidOperation):
-                raise HistoryLost("the change stream has ended") from None
+            change = feed.next()
             if change is None:
                 break
-            if change["operationType"] in _REBUILD_AFTER:
-                raise HistoryLost(f"a collection went through {change['operationType']!r}")
-            if "documentKey" in change:
-                touched[change["ns"]["coll"]].add(str(change["documentKey"]["_id"]))
+            touched[change[0]].add(change[1])
             count += 1
-            close_at_s = min(close_at_s, time.monotonic() + GATHER_S) if count == 1 else close_at_s
+            if count == 1:
+                close_at_s = time.monotonic() + GATHER_S
         return touched
 
-    def _hotels_of(self, touched: Mapping[str, set[str]]) -> set[str]:
+    def _hotels_of(
+        self, touched: Mapping[str, set[str]], *, look_for_others: bool
+    ) -> set[str]:
         """The hotels whose pages show one of these documents."""
         ids = set(touched.get(d.HOTELS, ()))
         for collection in d.BELONGING:
@@ -207,7 +178,7 @@ class CatalogueConsumer:
         for collection in d.NAMED_BY:
             if touched.get(collection):
                 ids.update(self._source.ids_naming(collection, sorted(touched[collection])))
-        if touched.get(d.HOTELS):
+        if look_for_others:
             # One that comes may push another one over the limit, one that goes lets it in.
             active = frozenset(self._source.active_ids(self._active_max))
             ids |= active ^ self._active
@@ -232,19 +203,9 @@ class CatalogueConsumer:
         return puts
 
     def _forget(self) -> None:
-        if self._stream is not None:
-            stream, self._stream = self._stream, None
-            try:
-                with mongo_errors():
-                    stream.close()
-            except BerthError:
-                log.info("the change stream could not be closed; MongoDB forgets it by itself")
-
-
-def _raise_if_lost(error: BerthError) -> None:
-    cause: Any = error.__cause__
-    if isinstance(cause, OperationFailure) and cause.code in _LOST_CODES:
-        raise HistoryLost(f"MongoDB no longer has the changes since then: {cause}") from error
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -85,6 +85,7 @@ def programs(settings: Settings, plan: EnginePlan) -> list[Program]:
         chosen.append(
             Program(f"booking-{number}", Stage.CONSUMERS, (*python, "-m", "consumer", "booking"))
         )
+    chosen.append(Program("catalogue", Stage.CONSUMERS, (*python, "-m", "consumer", "catalogue")))
     chosen.append(
         Program("reservation", Stage.CONSUMERS, (*python, "-m", "consumer", "reservation"))
     )

@@ -108,3 +108,14 @@ class Clearing:
         erased += self.erase(batch)
         progress(len(batch))
         return erased
+
+
+def erase(client: redis.Redis, prefix: str, *, but: Sequence[str] = ()) -> int:
+    """Erase all keys with this prefix, where nobody's promise hangs on them; returns how many."""
+    stay = {name.encode() for name in but}
+    erased = 0
+    with valkey_errors():
+        for name in client.scan_iter(match=prefix + "*", count=_BATCH):
+            if name not in stay:
+                erased += client.unlink(name)
+    return erased

@@ -124,9 +124,10 @@ class CatalogueKeys:
 
     lease               string  `<consumer>:<epoch>`, expires
     epoch               int     counts acquisitions of the lease
-    state               hash    generation: the one that is shown; seq: changes told in it; token,
-                                where in MongoDB's changes it stands; version, day, hotels, built_ms;
-                                building: one that is not shown yet; wanted: a rebuild is asked for
+    state               hash    generation: the one that is shown; seq: changes told in it;
+                                token: where in MongoDB's changes it stands; version, day,
+                                built_ms; building: one that is not shown yet; wanted: a rebuild
+                                is asked for
     changes             stream  `<generation>-<seq>` -> id, row (empty: gone); seq 0 says a swap
     old                 list    generations that are to be removed
     hotel:<gen>:<id>    hash    version, slug, etag, page and json (gzip), size of each unpacked

@@ -12,7 +12,7 @@ from flask import Blueprint, Response
 
 from engine_errors import valkey_errors
 from errors import BerthError
-from queues.keys import BOOKING
+from queues.keys import BOOKING, CATALOGUE
 from web.api import answer
 from web.services import Services, services
 
@@ -108,6 +108,15 @@ def _packages(found: Services) -> str:
     return f"{count} on the shelf"
 
 
+def _catalogue(found: Services) -> str:
+    with valkey_errors():
+        holder = found.catalogue_valkey.get(CATALOGUE.lease)
+        built = found.catalogue_valkey.hget(CATALOGUE.state, "generation")
+    if holder is None:
+        raise BerthError("no catalogue consumer holds the lease")
+    return f"{holder.decode()} holds the lease, {'pages are shown' if built else 'building'}"
+
+
 def _supplier(found: Services) -> str:
     url = f"{found.settings.supplier_base_url}/healthz"
     try:
@@ -125,6 +134,7 @@ _CHECKS: dict[str, Callable[[Services], str]] = {
     "booking consumer": _booking,
     "reservation consumer": _reservation,
     "packages": _packages,
+    "catalogue consumer": _catalogue,
     "supplier": _supplier,
 }
 

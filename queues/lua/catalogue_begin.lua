@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Begin a generation of the catalogue that nobody sees yet. One that was begun before and never
 -- shown is given up: its keys are removed later. Repeating it begins another one.
 -- A generation is the moment of its beginning in ms, so that no number comes twice, not even

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Show the generation that was built, from one moment to the next, and leave the one before to be
 -- removed. The resume token is from before its documents were read: what changed since comes
 -- again.

@@ -31,6 +31,7 @@ OPERATOR_SETS = {
     "LOOKUP_MISSES_PER_MINUTE": str(MISSES_PER_MINUTE),
     # Half of the flights are declined unless told otherwise; here all shall end the same way.
     "FLIGHT_FAILURE_RATE": "0",
+    "DEFAULT_HOTELS": "40",
     "SIMULATOR_LATENCY_MS_MIN": "0",
     "SIMULATOR_LATENCY_MS_MAX": "20",
 }

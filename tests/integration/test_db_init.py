@@ -33,6 +33,7 @@ def environment(settings: Settings) -> dict[str, str]:
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return {
         **inherited,
+        "DEFAULT_HOTELS": "40",
         "DATA_DIR": settings.data_dir,
         "REDIS_URL": settings.redis_url,
         "MONGO_URL": settings.mongo_url,

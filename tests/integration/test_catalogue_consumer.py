@@ -1,0 +1,255 @@
+"""Pages follow their documents, whoever changes them, and nothing is missing in between."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from pymongo.database import Database
+
+from catalogue import documents as d
+from catalogue.shelf import Cursor, entry_of
+from catalogue.shelf_writer import Put, ShelfWriter, ask_for_rebuild
+from consumer import catalogue as consumer_module
+from consumer.catalogue import CatalogueConsumer
+from errors import CatalogueBuilding, LeaseLost
+from queues.keys import CATALOGUE
+from tests.catalogue_world import CatalogueWorld
+
+Collections = Database[dict[str, Any]]
+
+
+@pytest.fixture
+def world(valkey: redis.Redis, mongo_database: Collections) -> CatalogueWorld:
+    return CatalogueWorld(valkey, mongo_database)
+
+
+@pytest.fixture
+def consumer(world: CatalogueWorld) -> CatalogueConsumer:
+    """One that has built everything."""
+    found = world.consumer()
+    found.step()
+    world.settle(found)
+    return found
+
+
+def test_every_hotel_has_its_page_its_address_and_its_row(
+    world: CatalogueWorld, consumer: CatalogueConsumer
+) -> None:
+    assert len(world.rows()) == 25
+    lisbon = world.shown("lisbon-7")
+    assert world.reader.hotel_id_of(lisbon["slug"]) == "lisbon-7"
+    page = world.reader.page("lisbon-7")
+    assert page is not None
+    html = gzip.decompress(page.body)
+    assert len(html) == page.size
+    assert lisbon["name"].encode() in html
+    assert min(night["date"] for night in lisbon["nights"]) == world.today.isoformat()
+    assert world.reader.page("nowhere-1") is None
+
+
+CHANGES: dict[str, tuple[Callable[[Collections], Any], Callable[[dict[str, Any]], bool]]] = {
+    "its name": (
+        lambda db: db[d.HOTELS].update_one({"_id": "lisbon-7"}, {"$set": {"name": "New"}}),
+        lambda shown: shown["name"] == "New"),
+    "its city's name": (
+        lambda db: db[d.CITIES].update_one({"_id": "lisbon"}, {"$set": {"name": "Lisboa"}}),
+        lambda shown: shown["city"]["name"] == "Lisboa"),
+    "an amenity's label": (
+        lambda db: db[d.AMENITIES].update_many({}, {"$set": {"label": "Something"}}),
+        lambda shown: shown["amenities"][0]["label"] == "Something"),
+    "its type's label": (
+        lambda db: db[d.TYPES].update_many({}, {"$set": {"label": "Palace"}}),
+        lambda shown: True),
+    "its prices": (
+        lambda db: db[d.PRICES].update_one(
+            {"_id": "lisbon-7:2026-12"}, {"$set": {"nights": {"2026-12-24": "1.50"}}}),
+        lambda shown: shown["price_from"] == "1.50"),
+    "prices that are gone": (
+        lambda db: db[d.PRICES].delete_many({"hotel_id": "lisbon-7"}),
+        lambda shown: shown["price_from"] is None and shown["nights"] == []),
+    "its pictures": (
+        lambda db: db[d.IMAGES].delete_many({"hotel_id": "lisbon-7"}),
+        lambda shown: shown["images"] == []),
+    "its rating": (
+        lambda db: db[d.RATINGS].replace_one(
+            {"_id": "lisbon-7"}, {"average_tenths": 91, "count": 7}),
+        lambda shown: (shown["rating"], shown["rating_count"]) == ("9.1", 7)),
+    "it is no longer active": (
+        lambda db: db[d.HOTELS].update_one({"_id": "lisbon-7"}, {"$set": {"active": False}}),
+        lambda shown: shown == {}),
+    "it is gone": (
+        lambda db: db[d.HOTELS].delete_one({"_id": "lisbon-7"}),
+        lambda shown: shown == {}),
+    "it makes no sense any more": (
+        lambda db: db[d.HOTELS].update_one({"_id": "lisbon-7"}, {"$set": {"stars": "many"}}),
+        lambda shown: shown == {}),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_by_anyone_is_followed(
+    world: CatalogueWorld, consumer: CatalogueConsumer, what: str
+) -> None:
+    change, expected = CHANGES[what]
+    before = world.shown("lisbon-7")
+    change(world.database)
+    world.settle(consumer)
+    assert expected(world.shown("lisbon-7")), what
+    if world.shown("lisbon-7") == {}:
+        assert "lisbon-7" not in world.rows()
+        assert world.reader.hotel_id_of(before["slug"]) is None
+
+
+def test_many_changes_of_one_hotel_are_one_page_and_one_line(
+    world: CatalogueWorld, consumer: CatalogueConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+    real = consumer_module.payloads.build
+    monkeypatch.setattr(consumer_module.payloads, "build",
+                        lambda hotel: (built.append(hotel.hotel_id), real(hotel))[1])
+    standing = world.reader.standing()
+    for count in range(50):
+        world.database[d.RATINGS].update_one({"_id": "lisbon-9"}, {"$set": {"count": count + 500}})
+    world.settle(consumer)
+    assert 1 <= built.count("lisbon-9") < 10, "changes of a moment are built together"
+    found = world.reader.changes(Cursor(standing.generation, standing.seq), block_ms=10)
+    assert found is not None
+    told = [change.hotel_id for change in found[1]]
+    assert told.count("lisbon-9") == built.count("lisbon-9")
+
+
+def test_what_comes_out_the_same_is_told_to_nobody(
+    world: CatalogueWorld, consumer: CatalogueConsumer
+) -> None:
+    seq = world.reader.standing().seq
+    world.database[d.HOTELS].update_one({"_id": "lisbon-7"}, {"$set": {"internal_note": "x"}})
+    world.settle(consumer)
+    assert world.reader.standing().seq == seq + 1, "only the change that settle makes"
+
+
+def test_a_consumer_that_comes_later_goes_on_where_the_last_one_was(
+    world: CatalogueWorld, consumer: CatalogueConsumer
+) -> None:
+    generation = world.reader.standing().generation
+    world.database[d.HOTELS].update_one({"_id": "lisbon-7"}, {"$set": {"name": "Meanwhile"}})
+    world.valkey.delete(CATALOGUE.lease)  # the first one is dead
+    world.settle(world.consumer("two"))
+    assert world.shown("lisbon-7")["name"] == "Meanwhile"
+    assert world.reader.standing().generation == generation, "nothing was built anew"
+
+
+@pytest.mark.parametrize("why", ["flushed", "asked for", "another day", "token too old",
+                                 "another version", "collection dropped"])
+def test_everything_is_built_anew_when_it_must_be_and_no_page_is_missing_meanwhile(
+    world: CatalogueWorld, consumer: CatalogueConsumer, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = world.reader.standing().generation
+    if why == "flushed":
+        world.valkey.flushdb()
+        with pytest.raises(CatalogueBuilding):
+            world.reader.page("lisbon-7")
+    elif why == "asked for":
+        ask_for_rebuild(world.valkey)
+    elif why == "another day":
+        world.today += dt.timedelta(days=1)
+    elif why == "token too old":
+        token = world.valkey.hget(CATALOGUE.state, "token")
+        assert token is not None
+        world.valkey.hset(CATALOGUE.state, "token", '{"_data": "8262F1000000000001"}')
+        consumer.leave()
+    elif why == "another version":
+        monkeypatch.setattr(consumer_module.payloads, "VERSION", "next")
+    else:
+        world.database[d.PRICES].drop()
+    missing = []
+    real = ShelfWriter.put
+
+    def put(self: ShelfWriter, *arguments: Any, **options: Any) -> int:
+        if why != "flushed" and world.reader.page("lisbon-7") is None:
+            missing.append("lisbon-7")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(ShelfWriter, "put", put)
+    for _ in range(50):
+        consumer.step()
+        if world.valkey.exists(CATALOGUE.state) and world.reader.standing().generation != before:
+            break
+    assert world.reader.standing().generation > before
+    assert missing == []
+    assert len(world.rows()) == 25
+    first = min(night["date"] for night in world.shown("lisbon-7")["nights"] or [{"date": "none"}])
+    assert first == ("none" if why == "collection dropped" else world.today.isoformat())
+
+
+def test_an_old_generation_is_removed_after_a_while(
+    world: CatalogueWorld, consumer: CatalogueConsumer
+) -> None:
+    old = world.reader.standing().generation
+    ask_for_rebuild(world.valkey)
+    consumer.step()
+    for _ in range(4):
+        world.settle(consumer)
+    left = world.valkey.keys(f"{CATALOGUE.prefix}*:{old}*")
+    assert left == []
+    assert not world.valkey.exists(CATALOGUE.old)
+    assert len(world.rows()) == 25
+
+
+def test_a_writer_that_slept_puts_no_old_page_back(
+    world: CatalogueWorld, consumer: CatalogueConsumer
+) -> None:
+    standing = world.reader.standing()
+    sleeper = ShelfWriter(world.valkey, consumer="sleeper", lease_ms=1_000)
+    world.valkey.delete(CATALOGUE.lease)
+    assert sleeper.acquire()
+    world.valkey.delete(CATALOGUE.lease)  # it ran out while it slept
+    assert consumer is not None
+    successor = world.consumer("successor")
+    world.settle(successor)
+    page = world.reader.page("lisbon-7")
+    from catalogue.model import Payload
+    old = entry_of(Payload(page=b"old", json=b"{}", card=b"", brief=b"", row=b"[]"))
+    with pytest.raises(LeaseLost):
+        sleeper.put(standing.generation, [Put("lisbon-7", "old", old)], version="0",
+                    seq=world.reader.standing().seq)
+    assert world.reader.page("lisbon-7") == page
+
+
+def test_more_than_the_limit_may_be_stored_and_the_first_are_shown(
+    valkey: redis.Redis, mongo_database: Collections
+) -> None:
+    world = CatalogueWorld(valkey, mongo_database, hotels=12)
+    consumer = world.consumer(active_max=10)
+    consumer.step()
+    order = [one["_id"] for one in world.database[d.HOTELS].find({}, {"_id": 1}).sort(
+        [("created_at", 1), ("_id", 1)])]
+    assert set(world.rows()) == set(order[:10])
+    gone = next(one for one in order[:10] if one != "lisbon-1")
+    world.database[d.HOTELS].update_one({"_id": gone}, {"$set": {"active": False}})
+    for _ in range(20):
+        consumer.step()
+        if gone not in world.rows():
+            break
+    assert set(world.rows()) == set(order[:11]) - {gone}
+
+
+def test_a_thousand_questions_after_a_flush_cause_one_rebuild(
+    world: CatalogueWorld, consumer: CatalogueConsumer, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.valkey.flushdb()
+    for _ in range(1_000):
+        with pytest.raises(CatalogueBuilding):
+            world.reader.page("lisbon-7")
+    standby = world.consumer("standby")
+    with caplog.at_level("INFO", logger="consumer.catalogue"):
+        for _ in range(3):
+            consumer.step()
+            standby.step()
+    built = [one for one in caplog.messages if one.startswith("building everything")]
+    assert len(built) == 1
+    assert len(world.rows()) == 25
