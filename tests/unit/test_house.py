@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from booking.model import Reason
-from queues.keys import BOOKING, SEARCH, WorkKeys
+from queues.keys import BOOKING, CATALOGUE, SEARCH, WorkKeys
 
 ROOT = Path(__file__).resolve().parents[2]
 LUA = ROOT / "queues" / "lua"
