@@ -365,4 +365,5 @@ def test_every_script_is_called_by_somebody() -> None:
 
 
 def test_all_keys_of_a_road_share_one_hash_tag() -> None:
-    assert {key[: key.index("}") + 1] for key in built_keys()} == {"{booking}", "{search}"}
+    assert {key[: key.index("}") + 1] for key in built_keys()} == {
+        "{booking}", "{search}", "{catalogue}"}
