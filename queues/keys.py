@@ -171,6 +171,23 @@ class CatalogueKeys:
         return f"{self.prefix}broken:{generation}"
 
 
+class FeedbackKeys(QueueKeys):
+    """Keys of what people looked at and booked, and of the taste model that comes of it.
+
+    model               hash    version, block (the model), learned_from (events)
+    tastes:<version>    hash    visitor -> their vector
+    """
+
+    def __init__(self) -> None:
+        super().__init__("feedback")
+        self.model = self.prefix + "model"
+
+    def tastes(self, version: str) -> str:
+        """What one model learned of each visitor."""
+        return f"{self.prefix}tastes:{version}"
+
+
 BOOKING = BookingKeys()
 SEARCH = SearchKeys()
 CATALOGUE = CatalogueKeys()
+FEEDBACK = FeedbackKeys()

@@ -1,0 +1,34 @@
+"""The RQ job that trains the taste model: reads the catalogue and the feedback, shows the model."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+
+import bootstrap
+from catalogue.feedback import FeedbackStore, TasteShelf
+from catalogue.training import TooLittleFeedback
+from catalogue.training import train as learn
+from settings import load
+
+log = logging.getLogger(__name__)
+
+
+def train() -> int:
+    """Train on all feedback that is kept; returns how many visitors were learned from, 0 if too
+    few. Raises EngineAway, CatalogueBuilding.
+    """
+    settings = load()
+    with (bootstrap.connect_mongo(settings) as mongo,
+          bootstrap.connect_catalogue_valkey(settings, connections=2) as valkey):
+        store = FeedbackStore(bootstrap.database(settings, mongo))
+        learned_from = store.count()
+        hotels = features_by_hotel(bootstrap.catalogue_reader(valkey))
+        try:
+            found = learn(store.seen(), hotels, version=f"{time.time_ns() // 1_000_000:x}")
+        except TooLittleFeedback as little:
+            log.info("not trained: %s", little)
+            return 0
+        TasteShelf(valkey).put(found.model, found.tastes, learned_from=learned_from)
+        return len(found.tastes)
