@@ -124,6 +124,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Meta(ge=0, le=10_000, description="Invented hotels seeded where there is none")
     ] = 10_000
 
+    # --- feedback and recommendations ---------------------------------------------------------
+    feedback_max_waiting: Annotated[
+        int, Meta(ge=100, le=10_000_000, description="Looks and bookings that may wait to be kept; "
+                  "further ones are dropped")
+    ] = 100_000
+    training_every_s: Annotated[
+        int, Meta(ge=10, le=604_800, description="Shortest time between two trainings, in seconds")
+    ] = 3_600
+    training_timeout_s: Annotated[
+        int, Meta(ge=10, le=86_400, description="Longest time of a training, in seconds")
+    ] = 600
+
     # --- the booking consumer -----------------------------------------------------------------
     booking_consumers: Annotated[
         int, Meta(ge=1, le=8, description="Booking consumers started: one works, others stand by")

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import accept, booking, latency, overload, plot, takeover
+from bench import accept, booking, latency, overload, plot, recommend, takeover
 from errors import BerthError
 
 CONTENDERS = ("settled", *booking.OTHERS)
@@ -47,6 +47,9 @@ def _run(chosen: argparse.Namespace) -> dict[str, Any]:
         return overload.run(chosen.seconds, _tell)
     if chosen.scenario == "takeover":
         return takeover.run(chosen.orders, chosen.rounds, _tell)
+    if chosen.scenario == "recommend":
+        return recommend.run(hotels=chosen.hotels, cities=max(chosen.hotels // 20, 1),
+                             visitors=chosen.visitors, seed=chosen.seed)
     if chosen.rate:
         return latency.run(chosen.rate, chosen.seconds, _tell)
     return booking.run(chosen.orders, chosen.rounds, chosen.contenders, _tell)
@@ -57,8 +60,8 @@ def _tell(line: str) -> None:
 
 
 def _table(report: dict[str, Any]) -> str:
-    lines = {**report, **report["machine"]}
-    del lines["machine"]
+    lines = {**report, **report.get("machine", {})}
+    lines.pop("machine", None)
     return "\n".join(f"{name:<24} {value:>14}" for name, value in lines.items())
 
 
@@ -92,6 +95,14 @@ def _parser() -> argparse.ArgumentParser:
     million.add_argument("--orders", type=_positive, default=1_000_000, metavar="N",
                          help="live orders (%(default)s)")
     million.add_argument("--rounds", type=_positive, default=3, metavar="N", help="(%(default)s)")
+    order = scenario("recommend", "the recommended order beside the most popular one, on visits "
+                     "held out", recommend.__doc__)
+    order.add_argument("--hotels", type=_positive, default=10_000, metavar="N",
+                       help="(%(default)s)")
+    order.add_argument("--visitors", type=_positive, default=8_000, metavar="N",
+                       help="(%(default)s)")
+    order.add_argument("--seed", type=_positive, default=7, metavar="N",
+                       help="of the invented visits (%(default)s)")
     return parser
 
 

@@ -1,9 +1,9 @@
 """bench recommend: does the recommended order beat the most popular one, on visits held out?
 
-Each visitor's latest looks are held out, three of them; the orders are made from the rest and judged by what
-was held out. precision@10: how many of an order's first ten (without hotels known to the visitor)
-were looked at. AUC: the chance that a hotel that was looked at stands before one that was not.
-`new_auc` is the same among hotels that the training never saw.
+Three looks of each visitor are held out; the orders are made from the rest and judged by these.
+precision@10: how many of an order's first ten (without hotels known to the visitor) were looked
+at. AUC: the chance that a hotel that was looked at stands before one that was not. `new_auc` is
+the same among hotels that the training never saw.
 """
 
 from __future__ import annotations

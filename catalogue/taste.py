@@ -18,6 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+from catalogue.listing import Row
 from errors import BerthError
 
 Floats = npt.NDArray[np.float32]
@@ -45,6 +46,15 @@ def features(
     if price is not None and price > 0:
         found.append(f"price:{round(4 * math.log2(price)) // 2}")
     return tuple(found)
+
+
+def features_of(row: Row) -> tuple[str, ...]:
+    """The features of a hotel of the listing."""
+    return features(
+        city=row.city_slug, country=row.country_code, stars=row.stars, hotel_type=row.type_id,
+        amenities=(amenity for amenity, _ in row.amenities),
+        price=None if row.price_cents is None else row.price_cents / 100,
+    )
 
 
 class TasteModel:

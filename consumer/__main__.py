@@ -21,14 +21,18 @@ from typing import Protocol
 import msgspec
 
 import bootstrap
+from catalogue.feedback import FeedbackStore, TasteShelf
 from catalogue.shelf_writer import ShelfWriter
 from catalogue.source import HotelSource
 from consumer.batches import Limits
 from consumer.booking import BookingConsumer
 from consumer.catalogue import CatalogueConsumer
+from consumer.feedback import FeedbackConsumer, Trainer
 from consumer.reservation import ReservationConsumer, Saga
 from errors import BerthError, EngineAway, NewerJob, SettingsError
 from queues.fitness import check_valkey, memory_percent
+from queues.keys import FEEDBACK
+from queues.reliable import ReliableQueue
 from settings import Settings, load
 from suppliers.reservations import ReservationSupplier
 
@@ -160,6 +164,23 @@ def _catalogue(settings: Settings, stop: threading.Event) -> Consumer:
     )
 
 
+def _feedback(settings: Settings, stop: threading.Event) -> Consumer:
+    client = bootstrap.connect_catalogue_valkey(settings, connections=4)
+    search = bootstrap.connect_search_valkey(settings, connections=4)
+    store = FeedbackStore(bootstrap.database(settings, bootstrap.connect_mongo(settings)))
+    _when_engines_answer(store.ensure_indexes, stop)
+    name = _own_name()
+    return FeedbackConsumer(
+        ReliableQueue(client, FEEDBACK, lease_ms=settings.lease_ms),
+        store,
+        TasteShelf(client),
+        Trainer(search, name=name, timeout_s=settings.training_timeout_s, stop=stop),
+        name=name,
+        train_every_s=settings.training_every_s,
+        stop=stop,
+    )
+
+
 def _own_name() -> str:
     """Unique for each start: a process that comes back is another consumer."""
     return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
@@ -181,6 +202,7 @@ def _when_engines_answer(check: Callable[[], None], stop: threading.Event) -> No
 _BUILDERS: dict[str, Callable[[Settings, threading.Event], Consumer]] = {
     "booking": _booking,
     "catalogue": _catalogue,
+    "feedback": _feedback,
     "reservation": _reservation,
 }
 

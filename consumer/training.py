@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import time
 
+import msgspec
 
 import bootstrap
 from catalogue.feedback import FeedbackStore, TasteShelf
+from catalogue.listing import Row
+from catalogue.taste import features_of
 from catalogue.training import TooLittleFeedback
 from catalogue.training import train as learn
 from settings import load
@@ -24,7 +27,13 @@ def train() -> int:
           bootstrap.connect_catalogue_valkey(settings, connections=2) as valkey):
         store = FeedbackStore(bootstrap.database(settings, mongo))
         learned_from = store.count()
-        hotels = features_by_hotel(bootstrap.catalogue_reader(valkey))
+        reader = bootstrap.catalogue_reader(valkey)
+        decode = msgspec.json.Decoder(Row).decode
+        hotels = {
+            hotel_id: features_of(decode(row))
+            for some in reader.rows(reader.standing().generation)
+            for hotel_id, row in some.items()
+        }
         try:
             found = learn(store.seen(), hotels, version=f"{time.time_ns() // 1_000_000:x}")
         except TooLittleFeedback as little:

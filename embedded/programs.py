@@ -86,6 +86,7 @@ def programs(settings: Settings, plan: EnginePlan) -> list[Program]:
             Program(f"booking-{number}", Stage.CONSUMERS, (*python, "-m", "consumer", "booking"))
         )
     chosen.append(Program("catalogue", Stage.CONSUMERS, (*python, "-m", "consumer", "catalogue")))
+    chosen.append(Program("feedback", Stage.CONSUMERS, (*python, "-m", "consumer", "feedback")))
     chosen.append(
         Program("reservation", Stage.CONSUMERS, (*python, "-m", "consumer", "reservation"))
     )
