@@ -54,7 +54,7 @@ test: lint tools ## Style, types, and the whole suite on real engines. ARGS="-k 
 .PHONY: lint
 lint: dev ## Style, and strict types in the rooms that decide
 	@$(IN) -m ruff check .
-	@$(IN) -m mypy booking queues search
+	@$(IN) -m mypy booking queues search catalogue
 
 .PHONY: simulate
 simulate: dev ## The booking road with crashes and lost answers, replayed from seeds. SEEDS=1000

@@ -163,8 +163,8 @@ class TasteShelf:
         name = self._keys.tastes(model.version)
         flat = {visitor: taste.astype(np.float32).tobytes() for visitor, taste in tastes.items()}
         visitors = list(flat)
+        before = self.version()
         with valkey_errors():
-            before = self._client.hget(self._keys.model, "version")
             for first in range(0, len(visitors), _TASTES_AT_ONCE):
                 some = visitors[first:first + _TASTES_AT_ONCE]
                 self._client.hset(name, mapping={one: flat[one] for one in some})
@@ -173,32 +173,33 @@ class TasteShelf:
                 "version": model.version, "block": model.to_bytes(),
                 "learned_from": str(learned_from),
             })
-            if before and before.decode() != model.version:
+            if before and before != model.version:
                 # Readers load the next model within seconds; until then they need these.
-                self._client.expire(self._keys.tastes(before.decode()), 60)
+                self._client.expire(self._keys.tastes(before), 60)
 
     def version(self) -> str | None:
         """The version of the model that is shown."""
-        with valkey_errors():
-            found = self._client.hget(self._keys.model, "version")
+        found = self._read(self._keys.model, "version")
         return found.decode() if found else None
 
     def learned_from(self) -> int | None:
         """How much feedback the model that is shown was made of; None without one."""
-        with valkey_errors():
-            found = self._client.hget(self._keys.model, "learned_from")
+        found = self._read(self._keys.model, "learned_from")
         return int(found) if found else None
 
     def load(self) -> TasteModel | None:
         """The model that is shown. Raises UnreadableModel."""
-        with valkey_errors():
-            block = self._client.hget(self._keys.model, "block")
+        block = self._read(self._keys.model, "block")
         return TasteModel.from_bytes(block) if block else None
 
     def taste(self, model: TasteModel, visitor: str) -> Floats | None:
         """What the model learned of a visitor; None for one that it does not know."""
-        with valkey_errors():
-            found = self._client.hget(self._keys.tastes(model.version), visitor)
+        found = self._read(self._keys.tastes(model.version), visitor)
         if not found or len(found) != 4 * model.width:
             return None
         return np.frombuffer(found, np.float32)
+
+    def _read(self, key: str, field: str) -> bytes | None:
+        with valkey_errors():
+            found: Any = self._client.hget(key, field)
+        return bytes(found) if found is not None else None

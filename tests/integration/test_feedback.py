@@ -77,7 +77,7 @@ def test_events_are_kept_and_none_twice(road: Road) -> None:
     road.tell("ann", "lisbon-7", Kind.BOOKING)
     road.tell("bob", "porto-1")
     raw = road.valkey.lrange(FEEDBACK.jobs, 0, -1)
-    road.valkey.lpush(FEEDBACK.jobs, *raw)  # the same events, delivered once more
+    ReliableQueue(road.valkey, FEEDBACK, lease_ms=5_000).push(raw)  # the same, delivered again
     road.work(road.consumer())
     assert road.events.count_documents({}) == 5
     weights = {(one.visitor, one.hotel_id): one.weight for one in road.store.seen()}
@@ -100,7 +100,7 @@ def test_what_a_consumer_had_taken_when_it_died_is_kept_by_the_next(
 
 
 def test_garbage_stops_nobody_and_a_full_list_drops(road: Road) -> None:
-    road.valkey.lpush(FEEDBACK.jobs, b"{", b'{"type": "feedback"}')
+    ReliableQueue(road.valkey, FEEDBACK, lease_ms=5_000).push([b"{", b'{"type": "feedback"}'])
     road.tell("ann", "lisbon-7")
     road.work(road.consumer())
     assert road.events.count_documents({}) == 1

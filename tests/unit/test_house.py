@@ -34,7 +34,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "catalogue": {"errors", "engine_errors", "queues"},
     "suppliers": {"errors", "engine_errors", "settings", "search"},
     "bootstrap": DOMAINS | {"errors", "queues", "settings", "suppliers"},
-    "consumer": DOMAINS | {"errors", "queues", "settings", "suppliers", "bootstrap"},
+    # RQ talks to Valkey by itself, so whoever calls it translates its errors.
+    "consumer": DOMAINS | {"errors", "engine_errors", "queues", "settings", "suppliers",
+                           "bootstrap"},
     "web": DOMAINS | {"errors", "engine_errors", "queues", "settings", "bootstrap"},
     "audit": {"errors", "engine_errors", "queues", "settings", "bootstrap"},
     "operate": DOMAINS | {"errors", "engine_errors", "queues", "settings", "bootstrap"},
