@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import accept, booking, latency, overload, plot, recommend, takeover
+from bench import accept, booking, latency, overload, pages, plot, recommend, takeover
 from errors import BerthError
 
 CONTENDERS = ("settled", *booking.OTHERS)
@@ -43,6 +43,8 @@ def main() -> int:
 def _run(chosen: argparse.Namespace) -> dict[str, Any]:
     if chosen.scenario == "accept":
         return accept.run(chosen.rate, chosen.seconds, chosen.rounds, _tell)
+    if chosen.scenario == "pages":
+        return pages.run(chosen.hotels, chosen.rate, chosen.seconds, chosen.rounds, _tell)
     if chosen.scenario == "overload":
         return overload.run(chosen.seconds, _tell)
     if chosen.scenario == "takeover":
@@ -87,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
         "accept", "orders accepted per second over HTTP, beside web apps that do less",
         accept.__doc__,
     ))
+    _add_pages(scenario(
+        "pages", "the catalogue's pages beside a bare Flask route and a listing from MongoDB",
+        pages.__doc__,
+    ))
     flood = scenario("overload", "many times more orders than are taken: what is refused, what is "
                      "left", overload.__doc__)
     flood.add_argument("--seconds", type=_positive, default=60, metavar="S", help="(%(default)s)")
@@ -129,6 +135,17 @@ def _add_accept(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=_positive, default=500, metavar="PER_S",
                         help="orders per second at which answers are timed (%(default)s)")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="also draw bench-accept.svg")
+
+
+def _add_pages(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hotels", type=_positive, default=10_000, metavar="N",
+                        help="hotels seeded, at most 10,000 (%(default)s)")
+    parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="(%(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=4, metavar="S",
+                        help="of each contender in a round (%(default)s)")
+    parser.add_argument("--rate", type=_positive, default=300, metavar="PER_S",
+                        help="requests per second at which answers are timed (%(default)s)")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="also draw bench-pages.svg")
 
 
 def _positive(text: str) -> int:

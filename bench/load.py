@@ -48,15 +48,19 @@ def check_installed() -> None:
                          "apt-get install wrk")
 
 
-def load(url: str, seconds: int, *, rate: int = 0, keys: bool = False) -> Load:
+def load(
+    url: str, seconds: int, *, rate: int = 0, keys: bool = False, paths: Path | None = None
+) -> Load:
     """Send orders to `url` for `seconds`: `rate` per second, or 0 for as many as are answered.
 
-    `keys` gives each an Idempotency-Key of its own. Raises BenchError when wrk fails.
+    `keys` gives each an Idempotency-Key of its own. With a file of `paths`, these are got in
+    turn instead. Raises BenchError when wrk fails.
     """
     connections = PACED_CONNECTIONS if rate else CONNECTIONS
     done = subprocess.run(
         ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
-         "--script", str(SCRIPT), url, "--", BODY, str(rate), "keys" if keys else "no"],
+         "--script", str(SCRIPT), url, "--", BODY, str(rate), "keys" if keys else "no",
+         *([str(paths)] if paths else [])],
         capture_output=True, text=True, timeout=seconds + STOP_WITHIN_S, check=False,
     )
     if done.returncode or not done.stdout:

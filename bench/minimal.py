@@ -34,7 +34,7 @@ def bare() -> Flask:
     """Answers "ok"."""
     app = Flask("bare_flask")
 
-    @app.post(PATH)
+    @app.route(PATH, methods=["GET", "POST"])
     def ok() -> str:
         return "ok"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Picture(msgspec.Struct, frozen=True):
 
 def draw(report: Report, scenario: str, folder: Path) -> Path:
     """Write bench-<scenario>.svg. Raises BenchError when the folder cannot be written."""
-    picture = _booking(report) if scenario == "booking" else _accept(report)
+    picture = _PICTURES[scenario](report)
     path = folder / f"bench-{scenario}.svg"
     try:
         path.write_text(_svg(picture, report), encoding="utf-8")
@@ -99,6 +100,32 @@ def _accept(report: Report) -> Picture:
             Bar("accept_keyed_per_s", "Berth, with keys", "an Idempotency-Key each", ours=True),
         ],
     )
+
+
+def _pages(report: Report) -> Picture:
+    return Picture(
+        title="Pages of the catalogue per second",
+        subtitle=f"All under the same gunicorn, {report['hotels']:,} hotels. At "
+                 f"{report['rate_per_s']} requests/s: hotel p99 {report['hotel_p99_ms']:.1f} ms, "
+                 f"listing p99 {report['listing_p99_ms']:.1f} ms.",
+        method=f"Medians of {report['rounds']} interleaved rounds of {report['seconds']} s; wrk "
+               f"on the same machine, {CONNECTIONS} connections. In grey: ours or theirs ÷ bare "
+               "Flask.",
+        bars=[
+            Bar("bare_per_s", "bare Flask", 'answers "ok"'),
+            Bar("hotel_per_s", "Berth: a hotel", "all hotels in turn", "ratio_hotel", ours=True),
+            Bar("listing_per_s", "Berth: a listing", "two filters, all pairs in turn",
+                "ratio_listing", ours=True),
+            Bar("listing_anew_per_s", "Berth: a new listing", "made for each request",
+                "ratio_listing_anew", ours=True),
+            Bar("mongo_per_s", "MongoDB and a template", "the same listing", "ratio_mongo"),
+        ],
+    )
+
+
+_PICTURES: dict[str, Callable[[Report], Picture]] = {
+    "booking": _booking, "accept": _accept, "pages": _pages,
+}
 
 
 def _svg(picture: Picture, report: Report) -> str:

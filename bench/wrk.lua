@@ -1,9 +1,10 @@
--- wrk's side of `python -m bench accept`: what is sent, when, and the result as one JSON line.
+-- wrk's side of the bench over HTTP: what is sent, when, and the result as one JSON line.
 --
 -- Behind `--` on wrk's command line:
 --   1  the body, with %d for the number of the request
 --   2  requests per second at even distances, or 0: as many as are answered
 --   3  "keys" gives each request an Idempotency-Key of its own; "no" none
+--   4  a file of paths, one a line: they are got in turn, and no body is sent
 local ffi = require("ffi")
 ffi.cdef [[
     typedef struct { long s; long ns; } bench_moment;
@@ -19,6 +20,7 @@ end
 
 local body, rate, key, started_ms
 local slot, sent = 0, 0
+local paths = {}
 
 function init(args)
     wrk.method = "POST"
@@ -29,10 +31,19 @@ function init(args)
         delay = nil
     end
     key = args[3] == "keys" and string.format("bench-%.0f-", now_ms() * 1000)
+    if args[4] then
+        wrk.headers["Accept-Encoding"] = "gzip"
+        for line in io.lines(args[4]) do
+            paths[#paths + 1] = line
+        end
+    end
 end
 
 function request()
     sent = sent + 1
+    if #paths > 0 then
+        return wrk.format("GET", paths[(sent - 1) % #paths + 1])
+    end
     if key then
         wrk.headers["Idempotency-Key"] = key .. sent
     end

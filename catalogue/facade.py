@@ -57,11 +57,13 @@ def _block(left: int, top: int, width: int, roof: int) -> str:
 
 def _windows(left: int, top: int, width: int, floors: int, die: int) -> str:
     """A line of dashes per floor; some floors sleep."""
+    count = (width - 16) // 22
+    first = left + (width - (22 * count - 14)) // 2
     lines = []
     for floor in range(floors):
         if floor and (die >> floor % 8) & 1 and floor % 2:
             continue
         y = top + 12 + 22 * floor
         if y < _GROUND_Y - 24 or floors == 1:
-            lines.append(f"M{left + 11} {y}H{left + width - 8}")
+            lines.append(f"M{first} {y}h{22 * count - 14}")
     return f'<path d="{"".join(lines)}"/>' if lines else ""

@@ -175,6 +175,10 @@ class Index:
         """The hotel at this address."""
         return self.slugs.get(slug)
 
+    def slug_of(self, hotel_id: str) -> str | None:
+        """The address of a hotel."""
+        return self._slug_of.get(hotel_id)
+
     def positions(self, hotel_ids: Sequence[str]) -> Positions:
         """Where hotels stand in an array of scores; unknown ones are left out."""
         found = [self._positions[one] for one in hotel_ids if one in self._positions]

@@ -81,3 +81,10 @@ def on_starting(server: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """A worker whose master was killed would keep the port from the next master."""
     end_with_parent(worker.ppid)
+
+
+def post_worker_init(worker: Any) -> None:
+    """The listing of hotels is loaded before the first visitor asks for it."""
+    services = getattr(worker.wsgi, "extensions", {}).get("berth")
+    if services is not None:
+        services.listings.start()

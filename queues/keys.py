@@ -92,6 +92,7 @@ class SearchKeys(QueueKeys):
     entry:<search>:rates        list    rates as JSON, in the order of their arrival
     entry:<search>:suppliers    hash    supplier -> its progress as JSON
     entry:<search>:chunks       set     chunks that came, so that none counts twice
+    lowest:<hotel>              zset    stays that searches found, by the price of a night
     entry:<search>:places       hash    name of a rate -> its place in the list of rates
     """
 
@@ -113,6 +114,10 @@ class SearchKeys(QueueKeys):
     def chunks(self, search_id: str) -> str:
         """What came for it already."""
         return self.entry(search_id) + ":chunks"
+
+    def lowest(self, hotel_id: str) -> str:
+        """The lowest rates that are live for a hotel."""
+        return f"{self.prefix}lowest:{hotel_id}"
 
     def places(self, search_id: str) -> str:
         """Where each of its rates stands."""
@@ -136,6 +141,7 @@ class CatalogueKeys:
     briefs:<gen>        hash    hotel id -> its JSON in a listing
     slugs:<gen>         hash    slug -> hotel id
     broken:<gen>        hash    hotel id -> why its documents make no page
+    interest:<id>       int     people who looked at the hotel's page, of any generation; expires
     """
 
     def __init__(self) -> None:
@@ -165,6 +171,10 @@ class CatalogueKeys:
     def slugs(self, generation: int | str) -> str:
         """Which hotel an address belongs to."""
         return f"{self.prefix}slugs:{generation}"
+
+    def interest(self, hotel_id: str) -> str:
+        """How many people looked at a hotel."""
+        return f"{self.prefix}interest:{hotel_id}"
 
     def broken(self, generation: int | str) -> str:
         """Hotels that cannot be shown."""

@@ -5,7 +5,7 @@ const hotel = document.querySelector("main .hotel[data-hotel]");
 const live = document.getElementById("live");
 
 async function fillIn() {
-  const answer = await fetch(`/api/hotels/${encodeURIComponent(hotel.dataset.hotel)}/visit`, {
+  const answer = await fetch(`/hotels/${encodeURIComponent(hotel.dataset.hotel)}/visit`, {
     method: "POST",
     signal: AbortSignal.timeout(5_000),
   });
@@ -24,13 +24,10 @@ async function fillIn() {
 
 if (hotel && live) fillIn().catch(() => {});
 
-// On a small screen the filters start folded. This runs before the first paint of what is below.
-const facets = document.querySelector(".facets");
-if (facets) {
-  document.querySelector(".filters").addEventListener("change", (event) => {
-    if (event.target.matches("[type=checkbox], [type=radio], select")) event.target.form.requestSubmit();
-  });
-}
+// A filter applies as soon as it is set; without this, by the form's own button.
+document.querySelector(".filters")?.addEventListener("change", (event) => {
+  if (event.target.matches("[type=checkbox], [type=radio], select")) event.target.form.requestSubmit();
+});
 
 // A form that was left by the back button must show what its own page lists.
 window.addEventListener("pageshow", () => document.querySelector(".filters")?.reset());

@@ -15,11 +15,17 @@ import bootstrap
 from booking.intake import Intake
 from booking.lookup import OrderLookup
 from booking.projection import Shelf
+from catalogue.follower import Follower
+from catalogue.shelf import CatalogueReader
+from search.lowest import LowestRates
 from settings import Settings
 from web import assets, problems
 from web.api import api
 from web.headers import SecurityHeaders
 from web.health import health
+from web.hotels import hotels
+from web.hotels_api import hotels_api
+from web.listings import Listings
 from web.pages import pages
 from web.search_api import search_api
 from web.search_pages import search_pages
@@ -56,11 +62,13 @@ def build_app(settings: Settings) -> Flask:
         )
     csrf = CSRFProtect(app)
     csrf.exempt(api)  # the API takes JSON only and knows no cookie
+    csrf.exempt(hotels)  # a visit changes nothing that anybody owns
     valkey = bootstrap.connect_valkey(settings, connections=settings.web_threads + 4)
     search_valkey = bootstrap.connect_search_valkey(settings, connections=settings.web_threads + 4)
     catalogue_valkey = bootstrap.connect_catalogue_valkey(
         settings, connections=settings.web_threads + 4
     )
+    catalogue = CatalogueReader(catalogue_valkey)
     store = bootstrap.booking_store(settings)
     app.extensions["berth"] = Services(
         settings=settings,
@@ -85,8 +93,11 @@ def build_app(settings: Settings) -> Flask:
         search_throttle=SearchThrottle(
             search_valkey, searches_per_minute=settings.searches_per_minute
         ),
+        lowest=LowestRates(search_valkey),
+        catalogue=catalogue,
+        listings=Listings(Follower(catalogue), catalogue),
     )
-    for blueprint in (api, search_api, health, pages, search_pages):
+    for blueprint in (api, search_api, hotels_api, health, pages, search_pages, hotels):
         app.register_blueprint(blueprint)
     problems.install(app, settings.retry_after_s)
     assets.install(app)

@@ -6,11 +6,24 @@ from urllib.parse import quote
 
 from flask import request
 
+from catalogue.slugs import slug_of_text
+from web.services import services
+
 
 def hotel_address(hotel_id: str) -> str:
     """The hotel's page of the catalogue; empty while there is none to link to."""
-    del hotel_id
-    return ""
+    snapshot = services().listings.peek()
+    slug = snapshot.index.slug_of(hotel_id) if snapshot else None
+    return f"{request.script_root}/hotels/{slug}" if slug else ""
+
+
+def city_address(city: str) -> str:
+    """The hotels of a city, by its name; empty for a city that has none."""
+    snapshot = services().listings.peek()
+    if snapshot is None:
+        return ""
+    slug = f"hotels-in-{slug_of_text(city)}"
+    return f"{request.script_root}/hotels/{slug}" if snapshot.words.parse(slug) else ""
 
 
 def rate_address(rate_id: str) -> str:

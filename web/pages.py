@@ -26,6 +26,7 @@ from booking.model import FINAL, LIVE, State
 from errors import BadInput, EngineAway
 from web import shopwindow, visitor, words
 from web.forms import LookupForm, OrderForm, new_key, package_id_of
+from web.hotel_links import city_address
 from web.problems import problem_of
 from web.reference import endpoints
 from web.services import found_order, services
@@ -61,6 +62,7 @@ def helpers() -> dict[str, Any]:
     """What templates call."""
     return {
         "card_html": card_html,
+        "city_address": city_address,
         "clock": shopwindow.clock_text,
         "endpoints": endpoints,
         "moment": shopwindow.moment_text,

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from booking import intake
 from booking.lookup import moment
-from errors import BadInput, EngineAway
+from errors import BadInput, CatalogueBuilding, EngineAway
 from search.entries import TooManySearches
 from web.search_api import SearchExpired
 from web.types import FieldError, Problem
@@ -51,6 +51,9 @@ def problem_of(error: Exception, retry_after_s: int) -> tuple[Problem, dict[str,
             return _problem("search-expired", "This search has expired", 410,
                             "Its prices hold no longer. Ask again without since for new ones.",
                             [FieldError("Leave it out.", "since")]), {}
+        case CatalogueBuilding():
+            return _problem("catalogue-building", "The catalogue is being built", 503,
+                            "Hotels will be here in a moment. Please try again."), again
         case EngineAway():
             log.warning("an engine is away: %s", error)
             return _problem("engine-away", "A part of the system does not answer", 503,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 
 from flask import request
 from werkzeug.datastructures import MultiDict
 
-from errors import BadInput
+from errors import BadInput, BerthError
 from search.model import Cursor, Entry, Version
 from search.query import SearchQuery, parse
 from web.services import services
+
+log = logging.getLogger(__name__)
 
 NAMES = ("destination", "check_in", "check_out", "guests", "hotel_ids")
 ORDERS = ("arrival", "price")
@@ -49,12 +52,24 @@ def found_or_begun(query: SearchQuery, *, known: Version | None = None) -> Entry
     if entry is None:
         services().search_throttle.count(request.remote_addr or "unknown")
         entry = entries.begin(query)
+    _note_lowest(query, entry)
     return entry
 
 
 def continued(query: SearchQuery, since: Cursor, known: Version | None) -> Entry | None:
     """What is new after `since`; None when that search has expired. It never begins one."""
-    return services().entries.read(query.search_id, since=since, known=known)
+    entry = services().entries.read(query.search_id, since=since, known=known)
+    if entry is not None:
+        _note_lowest(query, entry)
+    return entry
+
+
+def _note_lowest(query: SearchQuery, entry: Entry) -> None:
+    """For the pages of the hotels. Whoever searches gets the answer, whatever becomes of it."""
+    try:
+        services().lowest.note(query, entry)
+    except BerthError as error:
+        log.warning("the lowest rates are not noted: %s", error)
 
 
 def poll_after_ms(entry: Entry, now_ms: float) -> int | None:

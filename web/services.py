@@ -11,9 +11,12 @@ from booking.intake import Intake
 from booking.lookup import OrderLookup, OrderView
 from booking.projection import Shelf
 from booking.store import BookingStore
+from catalogue.shelf import CatalogueReader
 from search.entries import SearchEntries
+from search.lowest import LowestRates
 from search.places import Destinations
 from settings import Settings
+from web.listings import Listings
 from web.throttle import MissThrottle, SearchThrottle
 
 _NAME = "berth"
@@ -35,6 +38,9 @@ class Services(msgspec.Struct, frozen=True):
     destinations: Destinations
     rate_suppliers: tuple[str, ...]
     search_throttle: SearchThrottle
+    lowest: LowestRates
+    catalogue: CatalogueReader
+    listings: Listings
 
 
 def services() -> Services:

@@ -153,6 +153,10 @@ _PROBLEMS: dict[str, tuple[str, str]] = {
         "These prices have expired",
         "Please search again for the prices of this moment.",
     ),
+    "/problems/catalogue-building": (
+        "The hotels are being put in order",
+        "They will be here in a moment: this takes a few seconds.",
+    ),
     "/problems/engine-away": (
         "We did not get an answer in time",
         "A part of our system does not answer. Please try again in a moment.",

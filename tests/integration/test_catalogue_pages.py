@@ -1,0 +1,270 @@
+"""The catalogue over HTTP: from Valkey alone, in step with its changes, clear when it is away."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+from flask.testing import FlaskClient
+
+import bootstrap
+from embedded import RunningEngines
+from queues.keys import CATALOGUE, SEARCH
+from search.lowest import Lowest, LowestRates
+from settings import Settings
+from tests.catalogue_hotels import CITIES, hotel
+from tests.catalogue_shelf import change, shelve
+from tests.waiting import eventually
+from web import build_app
+from web.services import Services
+
+WITHIN_S = 5.0
+HOTELS = [hotel(n, city, stars=2 + n % 4, price_from=f"{100 + n}.00")
+          for n, city in enumerate([*CITIES] * 15)]
+
+
+@pytest.fixture
+def catalogue(settings: Settings, valkey: redis.Redis) -> Iterator[redis.Redis]:
+    """The catalogue's own database of this test's Valkey, with hotels in it."""
+    with bootstrap.connect_catalogue_valkey(settings) as client:
+        shelve(client, HOTELS)
+        yield client
+
+
+@pytest.fixture
+def client(settings: Settings, catalogue: redis.Redis) -> Iterator[FlaskClient]:
+    app = build_app(settings)
+    yield app.test_client()
+    services: Services = app.extensions["berth"]
+    services.listings.stop()
+
+
+def text_of(client: FlaskClient, path: str, status: int = 200) -> str:
+    answer = client.get(path)
+    assert answer.status_code == status, answer.text[:500]
+    return answer.text
+
+
+def listed(client: FlaskClient, query: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text_of(client, f"/api/hotels{query}"))
+    return found
+
+
+def test_the_listing_and_a_hotel_say_the_same_as_page_and_as_json(client: FlaskClient) -> None:
+    found = listed(client, "?city=lisbon&stars=4")
+    page = text_of(client, found["url"])
+    assert found["url"] == "/hotels/4-star-hotels-in-lisbon"
+    assert f"{found['total']} places to stay" in page
+    for one in found["hotels"]:
+        assert one["city"]["slug"] == "lisbon"
+        assert one["stars"] == 4
+        assert f'href="{one["url"]}"' in page
+        assert one["name"] in text_of(client, one["url"])
+        assert json.loads(text_of(client, f"/api/hotels/{one['id']}"))["slug"] == one["slug"]
+
+
+def test_all_pages_together_list_every_hotel_once(client: FlaskClient) -> None:
+    first = listed(client, "?page_size=7&order_by=price_asc")
+    ids: list[str] = []
+    for number in range(1, first["page_count"] + 1):
+        page = listed(client, f"?page_size=7&order_by=price_asc&page_no={number}")
+        ids += [one["id"] for one in page["hotels"]]
+    assert sorted(ids) == sorted(one.hotel_id for one in HOTELS)
+    assert client.get(f"/api/hotels?page_size=7&page_no={first['page_count'] + 1}"
+                      ).status_code == 404
+
+
+@pytest.mark.parametrize(("asked", "canonical"), [
+    ("/hotels?city=lisbon&stars=4", "/hotels/4-star-hotels-in-lisbon"),
+    ("/hotels/hotels-in-lisbon?stars=4", "/hotels/4-star-hotels-in-lisbon"),
+    ("/hotels?stars=&price_min=&order_by=reco", "/hotels"),
+    ("/hotels?where=Portugal", "/hotels/hotels-in-portugal"),
+    ("/hotels?city=porto,lisbon", "/hotels?city=lisbon&city=porto"),
+    ("/hotels/hotels-in-lisbon?page_no=1", "/hotels/hotels-in-lisbon"),
+])
+def test_every_listing_has_one_address(client: FlaskClient, asked: str, canonical: str) -> None:
+    answer = client.get(asked, follow_redirects=True)
+    assert answer.status_code == 200
+    assert answer.request.full_path.rstrip("?") == canonical
+    if "?" not in canonical:
+        assert f'<link rel="canonical" href="{canonical}">' in answer.text
+
+
+def test_the_mark_of_an_advertisement_sends_nobody_elsewhere(client: FlaskClient) -> None:
+    assert client.get("/hotels/hotels-in-lisbon?utm_source=x").status_code == 200
+
+
+@pytest.mark.parametrize(("query", "field"), [
+    ("stars=9", "stars"), ("stars=x", "stars"), ("city=atlantis", "city"), ("page_no=0", "page_no"),
+    ("page_no=9999999", "page_no"), ("page_size=101", "page_size"), ("order_by=best", "order_by"),
+    ("price_min=-1", "price_min"), ("price_min=9&price_max=8", "price_max"), ("price_max=NaN",
+     "price_max"), ("rating=11", "rating"), ("amenity=moat", "amenity"), ("pagesize=7", "pagesize"),
+    ("stars=%C2%B2", "stars"), ("city=" + "x" * 500, "city"),
+    ("amenity=" + ",".join(map(str, range(50))), "amenity"),
+])
+def test_a_bad_parameter_is_named(client: FlaskClient, query: str, field: str) -> None:
+    answer = client.get(f"/api/hotels?{query}")
+    assert answer.status_code == 422
+    assert answer.json is not None
+    assert answer.json["errors"][0]["pointer"] == field
+    if field != "pagesize":
+        assert client.get(f"/hotels?{query}").status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/hotels/no-such-house", "/hotels/hotels-in-lisbonn",
+                                  "/hotels?where=Atlantis", "/hotels/hotels-in-lisbon?page_no=99"])
+def test_what_is_not_there_has_a_way_back(client: FlaskClient, path: str) -> None:
+    page = text_of(client, path, 404)
+    assert 'href="/hotels"' in page
+    if "lisbonn" in path:
+        assert 'href="/hotels/hotels-in-lisbon"' in page
+    assert client.get("/api/hotels/nowhere-1").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/hotels", "/hotels/quiet-heron-lisbon-0", "/api/hotels",
+                                  "/api/hotels/lisbon-0"])
+def test_an_answer_comes_as_it_is_kept(client: FlaskClient, path: str) -> None:
+    packed = client.get(path, headers={"Accept-Encoding": "gzip"})
+    plain = client.get(path, headers={"Accept-Encoding": "gzip;q=0, identity"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
+    assert gzip.decompress(packed.data) == plain.data
+    assert packed.headers["Vary"] == "Accept-Encoding"
+    assert "max-age=1" in packed.headers["Cache-Control"]
+    assert "Set-Cookie" not in packed.headers
+    known = client.get(path, headers={"If-None-Match": packed.headers["ETag"]})
+    assert (known.status_code, known.data) == (304, b"")
+    assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+    head = client.head(path, headers={"Accept-Encoding": "gzip"})
+    assert (head.status_code, head.data) == (200, b"")
+    assert head.headers["Content-Length"] == str(len(packed.data))
+
+
+def test_a_change_is_followed_by_the_page_and_by_the_listing(
+    client: FlaskClient, catalogue: redis.Redis
+) -> None:
+    path, listing = "/hotels/quiet-heron-lisbon-0", "/api/hotels?city=lisbon&order_by=price_asc"
+    text_of(client, path)
+    assert json.loads(text_of(client, listing))["hotels"][0]["price_from"] == "100.00"
+    change(catalogue, hotel(0, name="Loud Heron", price_from="900.00"))
+    eventually(lambda: "Loud Heron" in text_of(client, path), WITHIN_S, "the page follows")
+    eventually(lambda: json.loads(text_of(client, listing))["hotels"][-1]["name"] == "Loud Heron",
+               WITHIN_S, "the listing follows")
+    change(catalogue, hotel(0), gone=True)
+    eventually(lambda: client.get(path).status_code == 404, WITHIN_S, "the page goes")
+    change(catalogue, hotel(77, slug="new-house", stars=1))
+    eventually(lambda: listed(client, "?stars=1")["total"] == 1, WITHIN_S, "a new one comes")
+    assert "Quiet Heron 77" in text_of(client, "/hotels/new-house")
+
+
+def test_another_generation_is_followed(client: FlaskClient, catalogue: redis.Redis) -> None:
+    assert listed(client)["total"] == len(HOTELS)
+    shelve(catalogue, HOTELS[:5], generation=2)
+    eventually(lambda: listed(client)["total"] == 5, WITHIN_S, "the listing follows")
+
+
+def test_a_flushed_catalogue_is_a_clear_503_until_it_is_back(
+    client: FlaskClient, catalogue: redis.Redis
+) -> None:
+    listed(client)
+    catalogue.flushdb()
+    paths = ["/hotels", "/api/hotels", "/hotels/quiet-heron-lisbon-0", "/api/hotels/lisbon-0"]
+    for path in paths:
+        eventually(lambda path=path: client.get(path).status_code == 503, WITHIN_S, path)
+        answer = client.get(path)
+        assert int(answer.headers["Retry-After"]) >= 1
+    assert client.get("/api/hotels").content_type == "application/problem+json"
+
+    # A thousand visitors of an empty catalogue cost it next to nothing: no query per visitor.
+    before = int(catalogue.info("stats")["total_commands_processed"])
+    app = client.application
+    with ThreadPoolExecutor(8) as pool:
+        statuses = set(pool.map(lambda _: app.test_client().get("/hotels").status_code,
+                                range(1_000)))
+    assert statuses == {503}
+    assert int(catalogue.info("stats")["total_commands_processed"]) - before < 200
+
+    shelve(catalogue, HOTELS)
+    eventually(lambda: client.get("/hotels").status_code == 200, WITHIN_S, "it is back")
+
+
+def test_browsing_goes_on_without_mongodb(own_engines: RunningEngines, settings: Settings) -> None:
+    """No view of the catalogue asks the database: it is not even there."""
+    alone = msgspec.structs.replace(settings, redis_url=own_engines.redis_url,
+                                    mongo_url="mongodb://127.0.0.1:1/")
+    with bootstrap.connect_catalogue_valkey(alone) as shelf:
+        shelve(shelf, HOTELS)
+        app = build_app(alone)
+        try:
+            client = app.test_client()
+            for path in ("/hotels", "/hotels/hotels-in-lisbon", "/hotels/quiet-heron-lisbon-0",
+                         "/api/hotels", "/api/hotels/lisbon-0"):
+                assert client.get(path).status_code == 200, path
+            assert client.post("/hotels/lisbon-0/visit").status_code == 200
+            change(shelf, hotel(0, name="Loud Heron"))
+            eventually(lambda: "Loud Heron" in client.get("/hotels/quiet-heron-lisbon-0").text,
+                       WITHIN_S, "the page follows")
+        finally:
+            app.extensions["berth"].listings.stop()
+
+
+def test_a_visitor_is_told_what_differs_per_visitor(
+    client: FlaskClient, settings: Settings
+) -> None:
+    first = client.post("/hotels/lisbon-0/visit")
+    assert first.json == {"is_seen": False, "interested_people": 1, "lowest_rate": None}
+    assert "no-store" in first.headers["Cache-Control"]
+    assert "HttpOnly" in first.headers["Set-Cookie"]
+    again = client.post("/hotels/lisbon-0/visit").json
+    assert again is not None
+    assert (again["is_seen"], again["interested_people"]) == (True, 1)
+    other = client.application.test_client().post("/hotels/lisbon-0/visit").json
+    assert other is not None
+    assert (other["is_seen"], other["interested_people"]) == (False, 2)
+    forged = client.application.test_client()
+    forged.set_cookie("visitor", "WyJhIixbImxpc2Jvbi0wIl1d.forged")
+    assert forged.post("/hotels/lisbon-0/visit").json["is_seen"] is False  # type: ignore[index]
+    assert client.post("/hotels/nowhere-1/visit").status_code == 404
+
+
+def test_the_lowest_live_rate_is_told_while_its_search_lives(
+    client: FlaskClient, settings: Settings
+) -> None:
+    now = dt.datetime.now(dt.UTC)
+    with bootstrap.connect_search_valkey(settings) as search:
+        rates = LowestRates(search)
+        for price, ends_in_s in (("80.00", -1), ("95.50", 60), ("99.00", 60)):
+            ends_ms = int((now.timestamp() + ends_in_s) * 1_000)
+            found = Lowest(ends_ms, price, "EUR", "2026-12-01", "2026-12-02", 2)
+            search.zadd(SEARCH.lowest("lisbon-0"), {msgspec.json.encode(found): float(price)})
+        assert rates.of("lisbon-1", int(now.timestamp() * 1_000)) is None
+    told = client.post("/hotels/lisbon-0/visit").json
+    assert told is not None
+    assert told["lowest_rate"]["text"] == "€95.50"
+    assert told["lowest_rate"]["nights"] == "Tue 1 Dec to Wed 2 Dec"
+
+
+def test_a_hotel_that_is_called_like_a_listing_keeps_its_address(
+    client: FlaskClient, catalogue: redis.Redis
+) -> None:
+    change(catalogue, hotel(99, slug="hotels-in-porto", name="Hotels in Porto"))
+    eventually(lambda: "<h1>Hotels in Porto</h1>" in text_of(client, "/hotels/hotels-in-porto")
+               and "A calm house" in text_of(client, "/hotels/hotels-in-porto"), WITHIN_S, "it is")
+    assert listed(client, "?city=porto")["url"] == "/hotels?city=porto"
+    assert text_of(client, "/hotels?city=porto")
+
+
+def test_the_state_of_the_catalogue_alone_is_enough_to_say_that_it_is_gone(
+    client: FlaskClient, catalogue: redis.Redis
+) -> None:
+    text_of(client, "/hotels/quiet-heron-lisbon-0")
+    catalogue.delete(CATALOGUE.state)
+    eventually(lambda: client.get("/hotels/quiet-heron-lisbon-0").status_code == 503, WITHIN_S,
+               "the page is not shown")

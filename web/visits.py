@@ -1,0 +1,109 @@
+"""What differs per visitor on a hotel's page, beside the copy that everybody gets.
+
+A visitor is known by a signed cookie of their own: a random id and the hotels just seen. It names
+nobody, and is set only by the page's script after the page stands.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from decimal import Decimal
+
+import msgspec
+from flask import Request, Response, current_app, request
+from itsdangerous import BadData, URLSafeSerializer
+from ulid import ULID
+
+from catalogue import words
+from catalogue.interest import Interest
+from errors import BerthError
+from search.lowest import Lowest
+from web.services import services
+
+log = logging.getLogger(__name__)
+
+COOKIE = "visitor"
+COOKIE_LIFE_S = 30 * 86_400
+SEEN_MAX = 20
+
+
+class Visitor(msgspec.Struct, frozen=True, array_like=True):
+    """Somebody's browser: `seen` are ids of hotels, the latest first."""
+
+    visitor_id: str
+    seen: tuple[str, ...] = ()
+
+
+class LiveRate(msgspec.Struct, frozen=True):
+    """A rate that a live search found, and the words for it."""
+
+    price: str
+    currency: str
+    check_in: str
+    check_out: str
+    guests: int
+    text: str
+    nights: str
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """What a visitor is told."""
+
+    is_seen: bool
+    interested_people: int
+    lowest_rate: LiveRate | None
+
+
+def visitor_of(asking: Request) -> Visitor | None:
+    """Who asks, by the cookie; None for a browser that has none of ours."""
+    raw = asking.cookies.get(COOKIE)
+    if not raw:
+        return None
+    try:
+        return msgspec.convert(_signer().loads(raw), Visitor)
+    except (BadData, msgspec.ValidationError):
+        return None  # somebody else's, or of an earlier version
+
+
+def visit(hotel_id: str) -> tuple[Visit, Visitor]:
+    """Note that a visitor looks at a hotel; what they are told, and who they are from now on.
+
+    This is the one place where a view is seen: everything that learns from views hangs here.
+    """
+    known = visitor_of(request) or Visitor(str(ULID()))
+    is_seen = hotel_id in known.seen
+    interested = Interest(services().catalogue_valkey).look(hotel_id, count=not is_seen)
+    rest = [one for one in known.seen if one != hotel_id]
+    told = Visit(is_seen, interested, _lowest(hotel_id))
+    return told, Visitor(known.visitor_id, (hotel_id, *rest[:SEEN_MAX - 1]))
+
+
+def set_cookie(response: Response, visitor: Visitor) -> None:
+    """Give the browser its cookie."""
+    response.set_cookie(
+        COOKIE, _signer().dumps(msgspec.to_builtins(visitor)), max_age=COOKIE_LIFE_S,
+        secure=services().settings.web_https, httponly=True, samesite="Lax",
+    )
+
+
+def _signer() -> URLSafeSerializer:
+    return URLSafeSerializer(current_app.config["SECRET_KEY"], salt="visitor")
+
+
+def _lowest(hotel_id: str) -> LiveRate | None:
+    try:
+        found = services().lowest.of(hotel_id, int(time.time() * 1_000))
+    except BerthError as error:
+        log.warning("no live rates: %s", error)  # a comfort: the page is whole without it
+        return None
+    return None if found is None else _live(found)
+
+
+def _live(found: Lowest) -> LiveRate:
+    return LiveRate(
+        price=found.price, currency=found.currency, check_in=found.check_in,
+        check_out=found.check_out, guests=found.guests,
+        text=words.price_text(str(Decimal(found.price)), found.currency),
+        nights=f"{words.date_text(found.check_in)} to {words.date_text(found.check_out)}",
+    )
