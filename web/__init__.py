@@ -16,7 +16,6 @@ from booking.intake import Intake
 from booking.lookup import OrderLookup
 from booking.projection import Shelf
 from catalogue.follower import Follower
-from catalogue.shelf import CatalogueReader
 from search.lowest import LowestRates
 from settings import Settings
 from web import assets, problems
@@ -68,7 +67,7 @@ def build_app(settings: Settings) -> Flask:
     catalogue_valkey = bootstrap.connect_catalogue_valkey(
         settings, connections=settings.web_threads + 4
     )
-    catalogue = CatalogueReader(catalogue_valkey)
+    catalogue = bootstrap.catalogue_reader(catalogue_valkey)
     store = bootstrap.booking_store(settings)
     app.extensions["berth"] = Services(
         settings=settings,
