@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 import redis
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -20,6 +23,12 @@ from search.entries import SearchEntries
 from search.places import Destinations, HotelFacts, Place
 from settings import Settings
 from suppliers import places, registry
+from suppliers.fetching import Fetcher
+from suppliers.gate import VendorGate
+from suppliers.http import Exchange
+from suppliers.loader_pool import LoaderPool
+from suppliers.rates import RateSupplier
+from suppliers.tokens import SharedTokens
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 10.0
@@ -141,3 +150,41 @@ def destinations() -> Destinations:
 def rate_supplier_names() -> tuple[str, ...]:
     """The suppliers that a search asks."""
     return tuple(registry.ADAPTERS)
+
+
+def vendor_gate(settings: Settings, client: redis.Redis, stop: threading.Event) -> VendorGate:
+    """Limits and circuit breakers of suppliers, shared by all workers; `client` is search's."""
+    return VendorGate(client, failures=settings.breaker_failures, open_s=settings.breaker_open_s,
+                      stop=stop)
+
+
+def rate_suppliers(
+    settings: Settings, client: redis.Redis, stop: threading.Event, *, pool_size: int,
+    observe: Callable[[Exchange], None] | None = None,
+) -> dict[str, RateSupplier]:
+    """An adapter of each supplier of rates, on tokens that all workers share; `client` is
+    search's.
+    """
+    terms = registry.terms_of(settings, stop, pool_size=pool_size, observe=observe)
+    desks = registry.token_desks(settings, terms)
+    tokens = SharedTokens(client, {name: desk.issue for name, desk in desks.items()}, stop=stop)
+    return registry.build(settings, terms, tokens)
+
+
+def fetcher(settings: Settings, client: redis.Redis, stop: threading.Event) -> Fetcher:
+    """What a fetch worker does with its jobs; `client` is search's."""
+    def now_ms() -> int:
+        seconds, micros = client.time()
+        return int(seconds * 1_000 + micros // 1_000)
+
+    threads = max(settings.fetch_threads, settings.loader_threads_max)
+    return Fetcher(
+        rate_suppliers(settings, client, stop, pool_size=threads),
+        search_entries(settings, client),
+        vendor_gate(settings, client, stop),
+        LoaderPool(low=settings.loader_threads_min, high=settings.loader_threads_max,
+                   name="rate-loader"),
+        attempts=settings.fetch_attempts,
+        stop=stop,
+        now_ms=now_ms,
+    )

@@ -13,6 +13,7 @@
     └── SupplierError
         ├── SupplierAway        no answer, or a transient fault: the outcome is unknown
         │   ├── Throttled       too many requests; perhaps with the pause that is wanted
+        │   ├── CircuitOpen     it failed so often that nobody asks it for a while
         │   └── TokenExpired    an access token is refused, and so was the one after it
         └── SupplierDeclined    a clear no; trying again would not change it
 
@@ -97,6 +98,14 @@ class Throttled(SupplierAway):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class CircuitOpen(SupplierAway):
+    """Too many calls in a row have failed: the supplier is left alone for `left_s` seconds."""
+
+    def __init__(self, message: str, left_s: float) -> None:
+        super().__init__(message)
+        self.left_s = left_s
 
 
 class TokenExpired(SupplierAway):

@@ -252,6 +252,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                                                     "4217); some answer in their own")
     ] = "EUR"
 
+    rate_suppliers: Annotated[
+        str, Meta(pattern=r"^[a-z_,]*$", description="Rate suppliers that searches ask, names with "
+                                                     "commas; empty: all")
+    ] = ""
+
+    # --- fetch workers ------------------------------------------------------------------------
+    fetch_threads: Annotated[
+        int, Meta(ge=1, le=128, description="Fetches under way at once in one fetch worker, per "
+                                            "supplier")
+    ] = 32
+    fetch_attempts: Annotated[
+        int, Meta(ge=1, le=5, description="Tries of one fetch (faults, never refusals)")
+    ] = 2
+    loader_threads_min: Annotated[
+        int, Meta(ge=0, le=512, description="Rate loaders kept for suppliers that answer hotel by "
+                                            "hotel")
+    ] = 2
+    loader_threads_max: Annotated[
+        int, Meta(ge=1, le=512, description="Rate loaders at most, in one fetch worker")
+    ] = 64
+    breaker_failures: Annotated[
+        int, Meta(ge=1, le=1_000, description="Failures in a row after which a supplier is left "
+                                              "alone")
+    ] = 8
+    breaker_open_s: Annotated[
+        float, Meta(ge=0.1, le=3_600, description="For how long, in seconds")
+    ] = 10.0
+
     # --- the simulator of the outside world ---------------------------------------------------
     simulator_port: Annotated[int, Meta(ge=1, le=65535, description="Port of the simulator")] = 8890
     simulator_seed: Annotated[

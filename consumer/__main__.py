@@ -28,12 +28,17 @@ from consumer.batches import Limits
 from consumer.booking import BookingConsumer
 from consumer.catalogue import CatalogueConsumer
 from consumer.feedback import FeedbackConsumer, Trainer
+from consumer.fetch import FetchWorkers
+from consumer.fetch_queue import FetchQueue
+from consumer.fetch_workers import FetchWorkersAlive
 from consumer.reservation import ReservationConsumer, Saga
+from consumer.search import SearchConsumer
 from errors import BerthError, EngineAway, NewerJob, SettingsError
 from queues.fitness import check_valkey, memory_percent
-from queues.keys import FEEDBACK
+from queues.keys import FEEDBACK, SEARCH
 from queues.reliable import ReliableQueue
 from settings import Settings, load
+from suppliers.registry import chosen
 from suppliers.reservations import ReservationSupplier
 
 log = logging.getLogger("consumer")
@@ -181,6 +186,38 @@ def _feedback(settings: Settings, stop: threading.Event) -> Consumer:
     )
 
 
+def _search(settings: Settings, stop: threading.Event) -> Consumer:
+    client = bootstrap.connect_search_valkey(settings, connections=4)
+    suppliers = chosen(settings)
+    return SearchConsumer(
+        ReliableQueue(client, SEARCH, lease_ms=settings.lease_ms),
+        bootstrap.search_entries(settings, client),
+        FetchQueue(client, suppliers),
+        FetchWorkersAlive(client, heartbeat_ms=settings.heartbeat_ms),
+        list(suppliers.values()),
+        name=_own_name(),
+        currency=settings.search_currency,
+        deadline_s=settings.search_deadline_s,
+        stop=stop,
+    )
+
+
+def _fetch(settings: Settings, stop: threading.Event) -> Consumer:
+    threads = dict.fromkeys(chosen(settings), settings.fetch_threads)
+    client = bootstrap.connect_search_valkey(
+        settings, connections=2 * sum(threads.values()) + settings.loader_threads_max + 8
+    )
+    return FetchWorkers(
+        client,
+        bootstrap.fetcher(settings, client, stop),
+        FetchWorkersAlive(client, heartbeat_ms=settings.heartbeat_ms),
+        name=_own_name(),
+        suppliers=threads,
+        heartbeat_ms=settings.heartbeat_ms,
+        stop=stop,
+    )
+
+
 def _own_name() -> str:
     """Unique for each start: a process that comes back is another consumer."""
     return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
@@ -203,7 +240,9 @@ _BUILDERS: dict[str, Callable[[Settings, threading.Event], Consumer]] = {
     "booking": _booking,
     "catalogue": _catalogue,
     "feedback": _feedback,
+    "fetch": _fetch,
     "reservation": _reservation,
+    "search": _search,
 }
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 import rq
 from rq.exceptions import DuplicateJobError
 from rq.job import Job
+from rq.serializers import JSONSerializer
 from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import Worker
 
@@ -129,8 +130,9 @@ class Trainer:
     def __init__(
         self, connection: Any, *, name: str, timeout_s: int, stop: threading.Event
     ) -> None:
-        self._queue = rq.Queue(QUEUE, connection=connection)
-        self._worker = _Worker([self._queue], connection=connection, name=f"trainer-{name}")
+        self._queue = rq.Queue(QUEUE, connection=connection, serializer=JSONSerializer)
+        self._worker = _Worker([self._queue], connection=connection, serializer=JSONSerializer,
+                               name=f"trainer-{name}")
         self._worker.stop = stop
         self._timeout_s = timeout_s
 

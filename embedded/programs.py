@@ -85,6 +85,8 @@ def programs(settings: Settings, plan: EnginePlan) -> list[Program]:
         chosen.append(
             Program(f"booking-{number}", Stage.CONSUMERS, (*python, "-m", "consumer", "booking"))
         )
+    chosen.append(Program("search", Stage.CONSUMERS, (*python, "-m", "consumer", "search")))
+    chosen.append(Program("fetch", Stage.CONSUMERS, (*python, "-m", "consumer", "fetch")))
     chosen.append(Program("catalogue", Stage.CONSUMERS, (*python, "-m", "consumer", "catalogue")))
     chosen.append(Program("feedback", Stage.CONSUMERS, (*python, "-m", "consumer", "feedback")))
     chosen.append(

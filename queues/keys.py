@@ -88,6 +88,14 @@ class BookingKeys(QueueKeys):
 class SearchKeys(QueueKeys):
     """Keys of the search road. All of one search expire at the same moment.
 
+    workers                     zset    fetch worker process -> the moment (ms) at which its
+                                        heartbeat runs out
+    slots:<supplier>            zset    who calls it now -> the moment (ms) at which that runs out
+    gate:<supplier>             hash    failures in a row, open_until, paused_until, probe_until,
+                                        next_ms: when the next request may go
+    token:<account>             hash    value, expires_ms, life_ms
+    token-lock:<account>        string  who has a new one issued, expires
+
     entry:<search>              hash    times, revision, is_completed, open parts, its job
     entry:<search>:rates        list    rates as JSON, in the order of their arrival
     entry:<search>:suppliers    hash    supplier -> its progress as JSON
@@ -98,6 +106,23 @@ class SearchKeys(QueueKeys):
 
     def __init__(self) -> None:
         super().__init__("search")
+        self.workers = self.prefix + "workers"
+
+    def slots(self, supplier: str) -> str:
+        """Who may call a supplier now."""
+        return f"{self.prefix}slots:{supplier}"
+
+    def gate(self, supplier: str) -> str:
+        """Why a supplier is not called now."""
+        return f"{self.prefix}gate:{supplier}"
+
+    def token(self, account: str) -> str:
+        """The access token of an account; the account's name may say too much of it."""
+        return f"{self.prefix}token:" + hashlib.sha256(account.encode()).hexdigest()[:16]
+
+    def token_lock(self, account: str) -> str:
+        """Who has a token issued now."""
+        return self.token(account).replace(":token:", ":token-lock:")
 
     def entry(self, search_id: str) -> str:
         """The hash of one search."""

@@ -28,6 +28,10 @@ class Script:
     def __init__(self, client: redis.Redis, name: str) -> None:
         self._script = client.register_script(_text(name))
 
+    def queue(self, pipe: Any, keys: Sequence[str | bytes], args: Sequence[Argument]) -> None:
+        """Call it in a pipeline, which gives the text to a server that has forgotten it."""
+        self._script(keys=list(keys), args=list(args), client=pipe)
+
     def __call__(self, keys: Sequence[str | bytes], args: Sequence[Argument]) -> Any:
         """Raises EngineAway when the answer is not known."""
         with valkey_errors():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 import redis
 
+from engine_errors import valkey_errors
 from errors import BerthError, EngineAway
 from queues.keys import SearchKeys
 from queues.scripts import Script
@@ -51,6 +53,7 @@ class SearchEntries:
         life_s: float,
         max_waiting: int,
     ) -> None:
+        self._client = client
         self._keys = keys
         self._deadline_ms = int(deadline_s * 1_000)
         self._life_ms = int(life_s * 1_000)
@@ -142,12 +145,32 @@ class SearchEntries:
         keys = self._keys
         named = [value for rate in rates
                  for value in (name_of_rate(rate.rate_id), msgspec.json.encode(rate))]
-        answer = self._append(
-            [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
-             keys.chunks(search_id), keys.places(search_id)],
-            [supplier, chunk, "1" if finished else "0", error, *named],
-        )
+        with _room():
+            answer = self._append(
+                [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
+                 keys.chunks(search_id), keys.places(search_id)],
+                [supplier, chunk, "1" if finished else "0", error, *named],
+            )
         return bool(answer[0] == b"appended")
+
+    def append_many(
+        self, search_id: str, supplier: str,
+        chunks: Sequence[tuple[str, Sequence[OfferedRate]]],
+    ) -> None:
+        """Append several chunks in one round trip; each counts for itself, as `append` says."""
+        keys = self._keys
+        with valkey_errors(), _room():
+            pipe = self._client.pipeline(transaction=False)
+            for chunk, rates in chunks:
+                named = [value for rate in rates
+                         for value in (name_of_rate(rate.rate_id), msgspec.json.encode(rate))]
+                self._append.queue(
+                    pipe,
+                    [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
+                     keys.chunks(search_id), keys.places(search_id)],
+                    [supplier, chunk, "0", "", *named],
+                )
+            pipe.execute()
 
     def find_rate(self, rate_id: str) -> PinnedRate | None:
         """The rate of a search that still lives, in one call; None for any other id."""
@@ -163,6 +186,15 @@ class SearchEntries:
             return None
         return PinnedRate(query=self._job.decode(answer[2]).query,
                           rate=self._rate.decode(answer[3]), expires_ms=int(answer[1]))
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """At the memory limit nothing is appended; expired searches make room again."""
+    try:
+        yield
+    except redis.exceptions.OutOfMemoryError as error:
+        raise EngineAway("the searches of the last minutes fill their Valkey") from error
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[str, bytes]]:

@@ -141,6 +141,9 @@ class RateSupplier(Protocol):
     scope: Literal["destination", "hotels", "hotel"]
     # Most hotels of one part.
     max_hotels_per_request: int
+    # Most requests at once, and per second (0: no bound), of all workers together.
+    at_once_max: int
+    per_s_max: int
 
     def fetch(self, query: RateQuery, part: Part) -> Iterator[FetchedChunk]:
         """The rates of the part's hotels, in chunks as they come.

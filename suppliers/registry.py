@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from errors import SettingsError
 from settings import Settings
 from suppliers.ascenda import Ascenda
 from suppliers.duffel_stays import DuffelStays
@@ -21,6 +22,17 @@ ADAPTERS: Mapping[str, type[Any]] = MappingProxyType({
     adapter.name: adapter
     for adapter in (Hotelbeds, ExpediaRapid, DuffelStays, Ascenda, PerHotel)
 })
+
+
+def chosen(settings: Settings) -> dict[str, type[Any]]:
+    """The adapters that searches ask. Raises SettingsError for a name that there is not."""
+    names = [name for name in settings.rate_suppliers.split(",") if name] or list(ADAPTERS)
+    unknown = set(names) - set(ADAPTERS)
+    if unknown:
+        raise SettingsError(
+            f"RATE_SUPPLIERS: {', '.join(sorted(unknown))} is none of {', '.join(ADAPTERS)}."
+        )
+    return {name: ADAPTERS[name] for name in names}
 
 
 def terms_of(

@@ -31,6 +31,8 @@ PARTS = {
     "booking": "consumer booking",
     "reservation": "consumer reservation",
     "catalogue": "consumer catalogue",
+    "search": "consumer search",
+    "fetch": "consumer fetch",
     "simulator": "suppliers.simulator",
     "valkey": "valkey-server",
     "valkey-search": "valkey-server",

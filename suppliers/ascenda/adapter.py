@@ -22,6 +22,8 @@ class Ascenda:
     name = mapping.NAME
     scope: Literal["destination"] = "destination"
     max_hotels_per_request = 1_000
+    at_once_max = 100
+    per_s_max = 0
 
     def __init__(self, base_url: str, partner_id: str, terms: Terms) -> None:
         self._line = Line(self.name, base_url, terms)

@@ -28,6 +28,8 @@ class DuffelStays:
     # A part is one search and a call for each of its hotels, one after the other: a small part
     # is done soon, and many parts run at once.
     max_hotels_per_request = 10
+    at_once_max = 60
+    per_s_max = 0
 
     def __init__(self, base_url: str, access_token: str, terms: Terms) -> None:
         self._line = Line(self.name, base_url, terms, {

@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "booking": {"errors", "engine_errors", "queues"},
     "search": {"errors", "engine_errors", "queues"},
     "catalogue": {"errors", "engine_errors", "queues"},
-    "suppliers": {"errors", "engine_errors", "settings", "search"},
+    # What all fetch workers share (limits, breakers, tokens) stands in Valkey.
+    "suppliers": {"errors", "engine_errors", "settings", "search", "queues"},
     "bootstrap": DOMAINS | {"errors", "queues", "settings", "suppliers"},
     # RQ talks to Valkey by itself, so whoever calls it translates its errors.
     "consumer": DOMAINS | {"errors", "engine_errors", "queues", "settings", "suppliers",

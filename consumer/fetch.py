@@ -1,0 +1,168 @@
+"""A fetch worker: RQ workers as threads of one process, so that many waits take little memory.
+
+Each thread is RQ's SimpleWorker on the queue of one supplier. Signals are this process's own
+affair, and a job's time limit is a timer, since threads can have no alarm.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import rq
+from rq.serializers import JSONSerializer
+from rq.timeouts import TimerDeathPenalty
+from rq.worker import SimpleWorker
+
+from consumer.fetch_queue import queue_name
+from consumer.fetch_workers import FetchWorkersAlive
+from errors import EngineAway
+from suppliers.fetching import Fetcher, FetchPart
+
+log = logging.getLogger(__name__)
+
+BEATS_PER_HEARTBEAT = 4
+PAUSE_S = 0.5
+# An idle worker looks up this often: RQ waits for a job for its time to live less 15 s.
+WORKER_TTL_S = 20
+# Parts that are under way when the process is to end have this long.
+END_WITHIN_S = 3.0
+
+_fetcher: Fetcher | None = None
+_under_way = 0
+_counting = threading.Condition()
+
+
+def fetch_part(raw: Mapping[str, Any]) -> None:
+    """The RQ job. Raises EngineAway: RQ notes the failure, and the part stays open."""
+    assert _fetcher is not None, "jobs are done by a fetch worker only"
+    global _under_way
+    with _counting:
+        _under_way += 1
+    try:
+        _fetcher.run(msgspec.convert(raw, FetchPart))
+    finally:
+        with _counting:
+            _under_way -= 1
+            _counting.notify_all()
+
+
+class FetchWorkers:
+    """All RQ workers of this process. A step is a heartbeat."""
+
+    def __init__(
+        self,
+        connection: Any,
+        fetcher: Fetcher,
+        alive: FetchWorkersAlive,
+        *,
+        name: str,
+        suppliers: Mapping[str, int],
+        heartbeat_ms: int,
+        stop: threading.Event,
+    ) -> None:
+        global _fetcher
+        _fetcher = fetcher
+        self._connection = connection
+        self._fetcher = fetcher
+        self._alive = alive
+        self._name = name
+        self._beat_s = heartbeat_ms / 1_000 / BEATS_PER_HEARTBEAT
+        self._stop = stop
+        # RQ talks about each job; here that would be a line per part.
+        for noisy in ("rq.worker", "rq.queue", "rq.job"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        # The heartbeat first: what a worker takes must be known to be somebody's.
+        self._when_told(lambda: self._alive.beat(self._name))
+        for supplier, threads in suppliers.items():
+            for number in range(threads):
+                threading.Thread(
+                    target=self._work, args=(supplier, number), daemon=True,
+                    name=f"fetch-{supplier}-{number}",
+                ).start()
+
+    def step(self) -> None:
+        """One heartbeat, and a wait for the next one."""
+        try:
+            self._alive.beat(self._name)
+        except EngineAway as away:
+            log.warning("%s; trying again", away)
+        self._stop.wait(self._beat_s)
+
+    def leave(self) -> None:
+        """Let parts under way end, for a while; what is left another worker does again."""
+        with _counting:
+            _counting.wait_for(lambda: _under_way == 0, END_WITHIN_S)
+            left = _under_way
+        self._fetcher.close()
+        if left:
+            log.info("%d parts are left to other workers", left)
+            return  # the heartbeat runs out, and they are brought back
+        try:
+            self._alive.leave(self._name)
+        except EngineAway:
+            log.warning("the heartbeat could not be taken back; it runs out by itself")
+
+    def _when_told(self, what: Callable[[], None]) -> None:
+        while not self._stop.is_set():
+            try:
+                what()
+                return
+            except EngineAway as away:
+                log.warning("%s; trying again", away)
+                self._stop.wait(PAUSE_S)
+
+    def _work(self, supplier: str, number: int) -> None:
+        queue = rq.Queue(queue_name(supplier), connection=self._connection,
+                         serializer=JSONSerializer)
+        lives = 0
+        while not self._stop.is_set():
+            lives += 1
+            worker = _ThreadWorker(
+                [queue], connection=self._connection, serializer=JSONSerializer,
+                name=f"{self._name}.{supplier}.{number}.{lives}", worker_ttl=WORKER_TTL_S,
+                log_job_description=False,
+            )
+            worker.stop = self._stop
+            try:
+                worker.work(logging_level="WARNING")
+            except Exception:
+                # Whatever it was (Valkey away, most likely), the next life begins anew.
+                log.warning("a worker of %s ended", supplier, exc_info=True)
+            self._stop.wait(PAUSE_S)
+
+
+class _ThreadWorker(SimpleWorker):
+    """RQ's worker without what only a process can have."""
+
+    death_penalty_class = TimerDeathPenalty
+    stop: threading.Event
+
+    @property
+    def _stop_requested(self) -> bool:
+        return self.stop.is_set()
+
+    @_stop_requested.setter
+    def _stop_requested(self, value: bool) -> None:
+        """RQ sets it at its start; the process alone decides."""
+
+    def _install_signal_handlers(self) -> None:
+        """Signals are the process's."""
+
+    def subscribe(self) -> None:
+        """No commands by publish and subscribe: it would be one more thread each."""
+
+    def unsubscribe(self) -> None:
+        """See subscribe."""
+
+    def procline(self, message: str) -> None:
+        """The process keeps its own title."""
+
+    def run_maintenance_tasks(self) -> None:
+        """Registries are cleaned now and then by each; in step they would all do it at once."""
+        if hash(self.name) % 16 == int(time.monotonic()) % 16:
+            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]

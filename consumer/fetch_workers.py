@@ -1,0 +1,52 @@
+"""Which fetch worker processes live: a heartbeat each, and who missed theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from engine_errors import valkey_errors
+from queues.keys import SEARCH, SearchKeys
+
+
+class FetchWorkersAlive:
+    """All may raise EngineAway. Times are Valkey's."""
+
+    def __init__(
+        self, client: redis.Redis, *, heartbeat_ms: int, keys: SearchKeys = SEARCH
+    ) -> None:
+        self._client: Any = client
+        self._heartbeat_ms = heartbeat_ms
+        self._keys = keys
+
+    def beat(self, name: str) -> None:
+        """Say that this process lives."""
+        with valkey_errors():
+            self._client.zadd(self._keys.workers, {name: self._now_ms() + self._heartbeat_ms})
+
+    def leave(self, name: str) -> None:
+        """This process has nothing under way any more."""
+        with valkey_errors():
+            self._client.zrem(self._keys.workers, name)
+
+    def alive(self) -> int:
+        """How many there are."""
+        with valkey_errors():
+            return int(self._client.zcount(self._keys.workers, f"({self._now_ms()}", "+inf"))
+
+    def dead(self) -> list[str]:
+        """Those whose heartbeat ran out."""
+        with valkey_errors():
+            found = self._client.zrangebyscore(self._keys.workers, "-inf", self._now_ms())
+        return [one.decode() for one in found]
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Their parts are somebody else's now."""
+        with valkey_errors():
+            self._client.zrem(self._keys.workers, *names)
+
+    def _now_ms(self) -> int:
+        seconds, micros = self._client.time()
+        return int(seconds * 1_000 + micros // 1_000)

@@ -1,0 +1,220 @@
+"""One part of a search: ask its supplier, append what comes, and say how it ended.
+
+Doing it twice is harmless: chunks have names, and the search takes each name once. A crash here
+leaves the part open; it is done again by another worker, or the search ends without it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+import tenacity
+
+from errors import CircuitOpen, EngineAway, SupplierAway, SupplierDeclined, Throttled, TokenExpired
+from search.entries import SearchEntries
+from search.model import OfferedRate
+from suppliers.gate import VendorGate
+from suppliers.loader_pool import LoaderPool
+from suppliers.rates import FetchedChunk, Part, Rate, RateQuery, RateSupplier
+
+log = logging.getLogger(__name__)
+
+# Chunks of hotels that come one by one are appended together, so many rates at once at most.
+_RATES_AT_ONCE = 400
+# Within one part, a supplier that fails this often hotel after hotel is down.
+_FAULTS_MAX = 10
+_BACKOFF_MAX_S = 2.0
+# What is appended this long before the deadline still arrives.
+_SPARE_S = 0.25
+
+
+class FetchPart(msgspec.Struct, frozen=True, kw_only=True):
+    """The job of one part, as it travels. Times are Valkey's, in milliseconds."""
+
+    search_id: str
+    created_ms: int
+    deadline_ms: int
+    supplier: str
+    query: RateQuery
+    part: Part
+
+
+def rate_id(search_id: str, rate: Rate) -> str:
+    """The id of a rate: of its search, and of everything that makes it what it is.
+
+    A search that began anew brings other prices or keys, so an id of the one before is unknown.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for text in (rate.supplier, rate.hotel_id, rate.room, rate.board, rate.price, rate.currency,
+                 rate.vendor_key):
+        digest.update(text.encode())
+        digest.update(b"\x1f")
+    return f"{search_id}-{digest.hexdigest()}"
+
+
+def offered(search_id: str, rate: Rate) -> OfferedRate:
+    """The rate as the search keeps it."""
+    return OfferedRate(
+        rate_id=rate_id(search_id, rate), hotel_id=rate.hotel_id, supplier=rate.supplier,
+        room=rate.room, price=rate.price, currency=rate.currency, refundable=rate.refundable,
+        board=rate.board.value, vendor_key=rate.vendor_key,
+    )
+
+
+class Fetcher:
+    """What a fetch worker does with a job. Shared by all threads of a process."""
+
+    def __init__(
+        self,
+        suppliers: Mapping[str, RateSupplier],
+        entries: SearchEntries,
+        gate: VendorGate,
+        pool: LoaderPool[str, list[FetchedChunk]],
+        *,
+        attempts: int,
+        stop: threading.Event,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._suppliers = suppliers
+        self._entries = entries
+        self._gate = gate
+        self._pool = pool
+        self._attempts = attempts
+        self._stop = stop
+        self._now_ms = now_ms
+
+    def run(self, job: FetchPart) -> None:
+        """Fetch the part. Raises EngineAway when it is not known whether all was appended."""
+        left_s = (job.deadline_ms - self._now_ms()) / 1_000 - _SPARE_S
+        if left_s <= 0:
+            return  # the search ends without it, and says so
+        until_s = time.monotonic() + left_s
+        supplier = self._suppliers[job.supplier]
+        try:
+            if supplier.scope == "hotel":
+                error = self._hotel_by_hotel(job, supplier, until_s)
+            else:
+                self._with_retries(lambda: self._whole(job, supplier, until_s), until_s)
+                error = ""
+        except (SupplierAway, SupplierDeclined) as fault:
+            error = in_words(fault)
+            log.info("%s, part %d: %s", job.supplier, job.part.number, fault)
+        self._entries.append(job.search_id, job.supplier, f"{job.supplier}:end:{job.part.number}",
+                             (), finished=True, error=error)
+
+    def close(self) -> None:
+        """Close kept connections, and let loaders end."""
+        self._pool.close()
+        for supplier in self._suppliers.values():
+            supplier.close()
+
+    # --- many hotels in one answer --------------------------------------------------------------
+
+    def _whole(self, job: FetchPart, supplier: RateSupplier, until_s: float) -> None:
+        with self._gate.call(supplier, until_s=until_s):
+            for chunk in supplier.fetch(job.query, job.part):
+                self._append(job, chunk.name, chunk.rates)
+
+    def _with_retries(self, fetch: Callable[[], None], until_s: float) -> None:
+        """Faults are tried again, after a pause that grows; a clear word is believed."""
+        def can_help(error: BaseException) -> bool:
+            return isinstance(error, SupplierAway) and not isinstance(
+                error, CircuitOpen | TokenExpired
+            )
+
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception(can_help),
+            stop=tenacity.stop_any(
+                tenacity.stop_after_attempt(self._attempts),
+                tenacity.stop_when_event_set(self._stop),
+                tenacity.stop_before_delay(max(until_s - time.monotonic(), 0.0)),
+            ),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=_BACKOFF_MAX_S),
+            sleep=tenacity.sleep_using_event(self._stop),
+            reraise=True,
+        ):
+            with attempt:
+                fetch()
+
+    # --- one hotel an answer ----------------------------------------------------------------------
+
+    def _hotel_by_hotel(self, job: FetchPart, supplier: RateSupplier, until_s: float) -> str:
+        """Append hotels as they come, some together; returns what went wrong, if much did."""
+        def load(hotel_id: str) -> list[FetchedChunk]:
+            found: list[FetchedChunk] = []
+
+            def once() -> None:
+                one = msgspec.structs.replace(job.part, hotel_ids=(hotel_id,))
+                with self._gate.call(supplier, until_s=until_s):
+                    found[:] = supplier.fetch(job.query, one)
+
+            self._with_retries(once, until_s)
+            return found
+
+        waiting: list[FetchedChunk] = []
+        faults: list[BaseException] = []
+        came = 0
+        for result in self._pool.run(job.part.hotel_ids, load, until_s=until_s):
+            if isinstance(result, EngineAway):
+                raise result
+            if isinstance(result, BaseException):
+                faults.append(result)
+                if isinstance(result, CircuitOpen) or len(faults) == _FAULTS_MAX and not came:
+                    break
+            elif result is not None:
+                came += 1
+                waiting += result
+            full = sum(len(chunk.rates) for chunk in waiting) >= _RATES_AT_ONCE
+            if waiting and (result is None or full):
+                self._append_several(job, waiting)
+                waiting = []
+        if waiting:
+            self._append_several(job, waiting)
+        missing = len(job.part.hotel_ids) - came
+        if faults:
+            return f"{missing} of {len(job.part.hotel_ids)} hotels: {in_words(faults[-1])}"
+        return f"{missing} of {len(job.part.hotel_ids)} hotels took too long" if missing else ""
+
+    def _append_several(self, job: FetchPart, chunks: Sequence[FetchedChunk]) -> None:
+        """Chunks of several hotels under a name that is made of theirs: any other gathering of
+        them, after a crash, would append some hotels twice, so each hotel stays a chunk.
+        """
+        self._entries.append_many(job.search_id, job.supplier, [
+            (f"{job.supplier}:{chunk.name}", [offered(job.search_id, rate) for rate in chunk.rates])
+            for chunk in chunks
+        ])
+
+    def _append(self, job: FetchPart, name: str, rates: Sequence[Rate]) -> None:
+        self._entries.append(job.search_id, job.supplier, f"{job.supplier}:{name}",
+                             [offered(job.search_id, rate) for rate in rates])
+
+
+def in_words(fault: BaseException) -> str:
+    """What visitors are told; no address, no secret, nothing that the supplier wrote."""
+    match fault:
+        case CircuitOpen():
+            return "is left alone after too many failures"
+        case Throttled():
+            return "asked us to wait"
+        case TokenExpired():
+            return "did not let us in"
+        case SupplierAway():
+            return "did not answer"
+        case SupplierDeclined():
+            return "refused the request"
+    return "could not be asked"
+
+
+def query_of(
+    destination: str, check_in: dt.date, check_out: dt.date, guests: int, currency: str,
+    hotel_ids: tuple[str, ...],
+) -> RateQuery:
+    """The words of a search in the vocabulary of suppliers."""
+    return RateQuery(destination=destination, check_in=check_in, check_out=check_out,
+                     guests=guests, currency=currency, hotel_ids=hotel_ids)
