@@ -102,6 +102,7 @@ class Vocabulary:
         self.values: list[str] = []
         self.labels: list[str] = []
         self._codes: dict[str, int] = {}
+        self._order: npt.NDArray[np.intp] = np.zeros(0, np.intp)
 
     def code(self, value: str, label: str) -> int:
         """The code of a value, new or known; the latest label is the one that is shown."""
@@ -116,6 +117,15 @@ class Vocabulary:
     def find(self, value: str) -> int | None:
         """The code of a value, if any hotel ever had it."""
         return self._codes.get(value)
+
+    def order(self) -> npt.NDArray[np.intp]:
+        """The place of each code among the labels, so that equal counts stand the same way in
+        every process.
+        """
+        known = self._order
+        if len(known) != len(self.labels):
+            known = self._order = np.argsort(np.argsort(np.array(self.labels), kind="stable"))
+        return known
 
     def label(self, value: str) -> str:
         """What people call it."""
@@ -187,8 +197,11 @@ class Index:
     def page(
         self, filters: Filters, order: Order = Order.RECO, page_no: int = 1,
         page_size: int = PAGE_SIZE, scores: npt.NDArray[np.float64] | None = None,
+        values_max: int | None = None,
     ) -> Page:
-        """A page of what matches. `scores` (one for each of `ids`) replace the general ones."""
+        """A page of what matches. `scores` (one for each of `ids`) replace the general ones. Each
+        facet has at most `values_max` values, the selected and the most frequent ones.
+        """
         masks = self._masks(filters)
         found = self._where(masks.values())
         total = len(found)
@@ -199,7 +212,7 @@ class Index:
         return Page(
             hotel_ids=[self.ids[position] for position in shown], total=total, page_no=page_no,
             page_size=page_size, page_count=page_count,
-            facets=self._facets(filters, masks, found),
+            facets=self._facets(filters, masks, found, values_max),
         )
 
     # --- putting together -------------------------------------------------------------------------
@@ -345,7 +358,8 @@ class Index:
     # --- facets -----------------------------------------------------------------------------------
 
     def _facets(
-        self, filters: Filters, masks: dict[str, Bits], found: Positions
+        self, filters: Filters, masks: dict[str, Bits], found: Positions,
+        values_max: int | None,
     ) -> dict[str, list[Value]]:
         def others(facet: str) -> Positions:
             """What the rest of the filters leaves."""
@@ -354,7 +368,7 @@ class Index:
             return self._where(bits for name, bits in masks.items() if name != facet)
 
         facets = {
-            name: self._counted(name, others(name), getattr(filters, field))
+            name: self._counted(name, others(name), getattr(filters, field), values_max)
             for name, field in _SINGLE.items()
         }
         ratings = self._columns["rating"][others("rating")]
@@ -367,7 +381,7 @@ class Index:
         return facets
 
     def _counted(
-        self, facet: str, found: Positions, wanted: Sequence[str | int]
+        self, facet: str, found: Positions, wanted: Sequence[str | int], values_max: int | None
     ) -> list[Value]:
         if facet == "stars":
             counts = np.bincount(self._columns["stars"][found], minlength=max(STARS) + 1)
@@ -375,14 +389,16 @@ class Index:
                     if counts[n] or n in wanted]  # fmt: skip
         words = self.vocabularies[facet]
         counts = np.bincount(self._columns[facet][found], minlength=len(words.values))
-        listed = set(np.flatnonzero(counts).tolist())
-        listed |= {code for value in wanted if (code := self._code(facet, value)) is not None}
-        values = [
+        listed = np.flatnonzero(counts)
+        order = words.order()
+        frequent = listed[np.lexsort((order[listed], -counts[listed]))][:values_max].tolist()
+        chosen = [code for value in wanted if (code := self._code(facet, value)) is not None]
+        codes = dict.fromkeys([*chosen, *frequent] if values_max else [*frequent, *chosen])
+        return [
             Value(words.values[code], words.labels[code], int(counts[code]),
                   words.values[code] in wanted)
-            for code in listed
+            for code in list(codes)[:values_max]
         ]
-        return sorted(values, key=lambda value: (-value.count, value.label))
 
     def _amenities(self, filters: Filters, masks: dict[str, Bits]) -> list[Value]:
         words = self.vocabularies["amenity"]

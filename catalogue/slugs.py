@@ -13,6 +13,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -30,6 +31,7 @@ class Slug(msgspec.Struct, frozen=True):
     rest: Filters
 
 
+@lru_cache(maxsize=4_096)
 def slug_of_text(text: str) -> str:
     """A name as it stands in an address: `Côte d'Ivoire` is `cote-d-ivoire`."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
@@ -47,14 +49,17 @@ class Words:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        names = index.vocabularies
+        names = self.vocabularies = index.vocabularies
         self.types = {type_slug(label): value for value, label in _pairs(names["type"])}
         self.types.pop(ANY_TYPE, None)  # it says every type already
         self.amenities = {slug_of_text(value): value for value, _ in _pairs(names["amenity"])}
         self.cities = {value: value for value, _ in _pairs(names["city"])}
-        self.countries = {
+        self.country_codes = {
             slug_of_text(label): value for value, label in _pairs(names["country"])
-            if slug_of_text(label) not in self.cities  # Singapore is both; the city is more exact
+        }
+        self.countries = {
+            slug: value for slug, value in self.country_codes.items()
+            if slug not in self.cities  # Singapore is both; the city is more exact
         }
         self._said = {
             facet: {value: slug for slug, value in table.items()}
@@ -138,7 +143,7 @@ class Words:
 
     def title(self, filters: Filters) -> str:
         """What is listed, in words: `4-star hotels with Pool in Lisbon`."""
-        names = self._index.vocabularies
+        names = self.vocabularies
 
         def several(facet: str, values: tuple[str, ...]) -> str:
             if len(values) > 3:

@@ -77,7 +77,7 @@ def visit(hotel_id: str) -> Response:
 
 def _listing(name: str, snapshot: Snapshot, said: Filters) -> BaseResponse:
     where = request.args.get("where", "").strip()[:VALUE_MAX_CHARS]
-    query = query_of(request.args, snapshot.index, said)
+    query = query_of(request.args, snapshot.words, said)
     if where:
         place = _place(where, snapshot)
         if place is None:

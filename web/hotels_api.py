@@ -167,7 +167,7 @@ def listing() -> BaseResponse:
     made = listings.kept(name, snapshot)
     if made is None:
         refuse_unknown(request.args)
-        made = listings.document(name, query_of(request.args, snapshot.index), snapshot)
+        made = listings.document(name, query_of(request.args, snapshot.words), snapshot)
     return finished(made.body, made.etag, JSON)
 
 

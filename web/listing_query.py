@@ -16,7 +16,6 @@ from catalogue.listing import (
     RATINGS,
     STARS,
     Filters,
-    Index,
     Order,
     Vocabulary,
 )
@@ -42,12 +41,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     page_size: int = PAGE_SIZE
 
 
-def query_of(args: Args, index: Index, said: Filters | None = None) -> Query:
+def query_of(args: Args, words: Words, said: Filters | None = None) -> Query:
     """The query of these parameters, beside what the slug says. Raises BadInput by field."""
-    names = index.vocabularies
+    names, countries = words.vocabularies, words.country_codes
     said = said or Filters()
-    countries = {slug_of_text(label): value for value, label in
-                 zip(names["country"].values, names["country"].labels, strict=False)}
     filters = Filters(
         cities=_known(args, "city", names["city"], slug_of_text, said.cities),
         countries=_known(args, "country", names["country"],

@@ -91,16 +91,9 @@ def view_of(query: Query, page: Page, snapshot: Snapshot) -> View:
         currency=snapshot.index.currency,
         price_min=_amount(filters.price_min), price_max=_amount(filters.price_max),
         stars=stars, ratings=ratings, types=page.facets["type"],
-        amenities=page.facets["amenity"], cities=_first(page.facets["city"]),
-        countries=_first(page.facets["country"]),
+        amenities=page.facets["amenity"], cities=page.facets["city"],
+        countries=page.facets["country"],
     )
-
-
-def _first(values: list[Value]) -> list[Value]:
-    """What is selected, then the most frequent, as many as fit."""
-    chosen = [value for value in values if value.selected]
-    others = [value for value in values if not value.selected]
-    return [*chosen, *others[:max(0, FACET_SHOWN - len(chosen))]]
 
 
 def _numbers(here: int, count: int) -> list[int]:

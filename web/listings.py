@@ -19,10 +19,10 @@ from catalogue.listing import Page, Value
 from catalogue.shelf import CatalogueReader, Part
 from errors import BadInput
 from web.listing_query import Query, address
-from web.listing_view import html
+from web.listing_view import FACET_SHOWN, html
 
-# What a process keeps: listings of 7 kB, or of 25 kB with the largest page_size.
-KEPT_MAX = 1_000
+# What a process keeps: some 4,000 listings of the usual size.
+KEPT_MAX_BYTES = 16 * 1024 * 1024
 # Every active hotel, at some 3 kB each.
 KEPT_HOTELS_MAX = 12_000
 # Listings change with every change of a hotel, so they are compressed for speed: level 1 makes
@@ -52,6 +52,7 @@ class Listings:
         self._reader = reader
         self._lock = Lock()
         self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._kept_bytes = 0
         self._revision = (0, 0)
         self._hotels: OrderedDict[str, tuple[tuple[int, int], Part]] = OrderedDict()
 
@@ -92,6 +93,7 @@ class Listings:
         with self._lock:
             if self._revision != snapshot.revision:
                 self._kept.clear()
+                self._kept_bytes = 0
                 self._revision = snapshot.revision
                 return None
             found = self._kept.get(name) if self._follower.is_trusted else None
@@ -101,7 +103,7 @@ class Listings:
 
     def page(self, name: str, query: Query, snapshot: Snapshot) -> Kept:
         """The page of a query. Raises PageGone past the last."""
-        page = _found(query, snapshot)
+        page = _found(query, snapshot, FACET_SHOWN)
         cards = self._reader.cards(page.hotel_ids)
         body = html(query, page, snapshot, [card for card in cards if card is not None])
         return self._keep(name, body, snapshot, whole=None not in cards)
@@ -126,15 +128,18 @@ class Listings:
         made = Kept(gzip.compress(body, GZIP_LEVEL, mtime=0), etag)
         with self._lock:
             # A hotel that went away meanwhile left a gap: the next one to ask gets it right.
-            if whole and self._revision == snapshot.revision:
+            if whole and self._revision == snapshot.revision and name not in self._kept:
                 self._kept[name] = made
-                if len(self._kept) > KEPT_MAX:
-                    self._kept.popitem(last=False)
+                self._kept_bytes += len(name) + len(made.body)
+                while self._kept_bytes > KEPT_MAX_BYTES:
+                    gone, oldest = self._kept.popitem(last=False)
+                    self._kept_bytes -= len(gone) + len(oldest.body)
         return made
 
 
-def _found(query: Query, snapshot: Snapshot) -> Page:
-    page = snapshot.index.page(query.filters, query.order, query.page_no, query.page_size)
+def _found(query: Query, snapshot: Snapshot, values_max: int | None = None) -> Page:
+    page = snapshot.index.page(query.filters, query.order, query.page_no, query.page_size,
+                               values_max=values_max)
     if query.page_no > page.page_count:
         raise PageGone(page.page_count)
     return page
