@@ -13,11 +13,14 @@ from tests.system import System
 
 PAGES = ["/order", "/order?package=5", "/order?package=1&x=closed", "/query", "/api/docs",
          "/nowhere", "/order?package=999999", "form errors", "query miss", "result", "cancel",
-         "/order?to=atlantis", "/search", "/search?destination=lisbonn&guests=2"]
+         "/order?to=atlantis", "/search", "/search?destination=lisbonn&guests=2",
+         "/hotels", "/hotels/hotels-in-lisbon?rating=6&price_max=900", "/hotels?where=Atlantis",
+         "/hotels?stars=9", "hotel"]
 SHIFT_MAX = 0.02  # a tenth counts as good
 # Contrast on a picture cannot be computed: the hero's text is looked at by people.
 AXE_OPTIONS = {"resultTypes": ["violations"]}
-AXE_CONTEXT = {"exclude": [[".card:nth-child(n+4)"]]}  # all cards are set the same way
+# All cards of a kind are set the same way.
+AXE_CONTEXT = {"exclude": [[".card:nth-child(n+4)"], [".lodge:nth-child(n+4)"]]}
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +44,9 @@ def show(browser: Browser, name: str, result_path: str) -> None:
             browser.wait(lambda: browser.find("[role=alert]"), "the miss is shown")
         case "result":
             browser.open(result_path)
+        case "hotel":
+            browser.open("/hotels")
+            browser.open(urlsplit(browser.find(".lodge h3 a").get_attribute("href") or "").path)
         case "cancel":
             browser.open(f"{result_path}/cancel")
         case _:

@@ -15,8 +15,10 @@ import redis
 from flask.testing import FlaskClient
 
 import bootstrap
+from booking.model import Package, PackageAbout, PackageFacts
+from booking.projection import project
 from embedded import RunningEngines
-from queues.keys import CATALOGUE, SEARCH
+from queues.keys import BOOKING, CATALOGUE, SEARCH
 from search.lowest import Lowest, LowestRates
 from settings import Settings
 from tests.catalogue_hotels import CITIES, hotel
@@ -249,6 +251,20 @@ def test_the_lowest_live_rate_is_told_while_its_search_lives(
     assert told is not None
     assert told["lowest_rate"]["text"] == "€95.50"
     assert told["lowest_rate"]["nights"] == "Tue 1 Dec to Wed 2 Dec"
+
+
+def test_a_package_leads_to_the_hotels_of_its_city(
+    client: FlaskClient, valkey: redis.Redis
+) -> None:
+    for package_id, city in ((1, "Lisbon"), (2, "Atlantis")):
+        about = PackageAbout(origin_city="Paris", origin_iata="CDG", destination_city=city,
+                             destination_iata="LIS", destination_country="Portugal", hotel="Inn")
+        facts = PackageFacts(package_id, "Flight-1", "2027-08-09", "100.00", "EUR")
+        key, view, _ = project(Package(facts=facts, quota=5, about=about), 5)
+        valkey.hset(BOOKING.packages, key, view)
+    text_of(client, "/hotels")
+    assert 'href="/hotels/hotels-in-lisbon"' in text_of(client, "/order?package=1")
+    assert "hotels-in-" not in text_of(client, "/order?package=2")
 
 
 def test_a_hotel_that_is_called_like_a_listing_keeps_its_address(
