@@ -18,6 +18,8 @@ _VALKEY_AWAY = (
     valkey.ReadOnlyError,
     valkey.TryAgainError,
     valkey.ClusterDownError,
+    # It started again between the two calls that give it a script it had forgotten, and run it.
+    valkey.NoScriptError,
 )
 _MONGO_AWAY = (
     mongo.ConnectionFailure,

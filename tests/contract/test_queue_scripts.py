@@ -797,6 +797,21 @@ class TestEngineErrors:
         with pytest.raises(EngineAway), valkey_errors():
             script()
 
+    def test_a_server_that_forgot_a_script_twice_is_away(
+        self, valkey: redis.Redis, queue: BookingQueue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        load = valkey.script_load
+
+        def load_and_restart(text: str) -> str:
+            sha = str(load(text))
+            valkey.script_flush()
+            return sha
+
+        valkey.script_flush()
+        monkeypatch.setattr(valkey, "script_load", load_and_restart)
+        with pytest.raises(EngineAway):
+            queue.acquire("one")
+
     def test_too_few_replicas_are_away(self, valkey: redis.Redis, queue: BookingQueue) -> None:
         valkey.config_set("min-replicas-to-write", 1)
         try:
