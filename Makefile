@@ -58,7 +58,11 @@ lint: dev ## Style, and strict types in the rooms that decide
 
 .PHONY: simulate
 simulate: dev ## The booking road with crashes and lost answers, replayed from seeds. SEEDS=1000
-	@$(IN) -m tests.simulation --seeds $(SEEDS)
+	@$(IN) -m tests.simulation --seeds $(SEEDS) --every-point
+
+.PHONY: mutants
+mutants: dev ## Is the simulation able to fail? Each protection taken out, and seen missed. SEEDS=1000
+	@$(IN) -m tests.simulation.mutants --seeds $(SEEDS)
 
 .PHONY: faults
 faults: dev ## Kill real processes under load, and count. ROUNDS=20, SEED=1, ORDERS=0

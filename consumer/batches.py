@@ -74,6 +74,7 @@ class Memory:
         self._loaded = False
         self._shelf_read_s = float("-inf")
         self._swept_s = float("-inf")
+        self._asked_s = float("-inf")
         self._swept_pushed = 0
 
     def decide(
@@ -177,10 +178,18 @@ class Memory:
         ]
         if told.commands:
             self._swept_pushed = taken.pushed + len(told.commands)
-        owed_since_ms = taken.now_ms - self._limits.owed_after_s * 1_000
-        overdue = self._store.owed_before(owed_since_ms, SWEEP_MOST)
+        self._ask_again(now_s, taken.now_ms, told)
+
+    def _ask_again(self, now_s: float, now_ms: int, told: Told) -> None:
+        """Ask the supplier again for cancellations that are owed for long, and not at each sweep:
+        what was asked the last time may still wait, and a supplier that is slow or away would
+        find the list full of the same jobs.
+        """
+        if now_s - self._asked_s < self._limits.owed_after_s:
+            return
+        self._asked_s = now_s
+        overdue = self._store.owed_before(now_ms - self._limits.owed_after_s * 1_000, SWEEP_MOST)
         if overdue and self._queue.reservations_waiting() < SWEEP_MOST:
-            # A supplier that is away for long must not fill the list with the same jobs.
             told.reservations += [
                 commands.encode(job).decode() for job in follow_ups(overdue, set())
             ]

@@ -20,10 +20,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 import msgspec
 
 from booking import commands
-from booking.batch import status
-from booking.commands import PlaceOrder
+from booking.batch import follow_ups, status
+from booking.commands import Command, PlaceOrder
 from booking.dead_letters import DeadLetter, buried_order
 from booking.dead_letters import encode as encode_letter
+from booking.model import Order
 from booking.store import BookingStore
 from consumer.batches import Batch, Limits, Memory
 from errors import (
@@ -35,7 +36,7 @@ from errors import (
     NewerJob,
     Surprise,
 )
-from queues.reliable import BookingQueue, Lease, StatusLine, Taken, Told
+from queues.reliable import BookingQueue, Lease, Taken, Told
 
 log = logging.getLogger(__name__)
 
@@ -236,7 +237,9 @@ class BookingConsumer:
         """End the order of a job that cannot be applied, then keep the job as a dead letter.
 
         In this order: a crash between the two brings the job back, and it is buried again. A
-        report or an expiry has no order of its own to end: the hold runs out by itself.
+        report or an expiry has no order of its own to end: the hold runs out by itself. But its
+        write may have happened in a delivery that was never told, so the order is told as it
+        stands, with what it asks of the supplier.
         """
         raw = taken.jobs[0]
         told = Told(dead=[encode_letter(DeadLetter(
@@ -246,16 +249,21 @@ class BookingConsumer:
             command = commands.decode_command(raw)
         except BrokenJob:
             command = None
-        if isinstance(command, PlaceOrder):
-            told.statuses = self._end_unplaced(command, taken.now_ms)
+        order = self._order_of_buried(command, taken.now_ms) if command else None
+        if order is not None:
+            placed = {order.order_id} if isinstance(command, PlaceOrder) else set()
+            told.statuses = [msgspec.structs.astuple(status(order))]
+            told.reservations = [
+                commands.encode(job).decode() for job in follow_ups([order], placed)
+            ]
         log.error("buried a job after %d deliveries: %s", taken.deliveries, why)
         self._waiting = self._queue.tell(lease, taken, told)
 
-    def _end_unplaced(self, command: PlaceOrder, now_ms: int) -> list[StatusLine]:
-        """End the order of a job that is buried; returns what is to be told of it."""
+    def _order_of_buried(self, command: Command, now_ms: int) -> Order | None:
+        """The order that a buried job names, as it stands. One that was to be placed ends here."""
         try:
             order = self._store.find_order(command.order_id)
-            if order is None:
+            if order is None and isinstance(command, PlaceOrder):
                 order = buried_order(command, now_ms)
                 self._store.write([(None, order)])
         except BerthError:
@@ -264,5 +272,5 @@ class BookingConsumer:
             # What can neither be read nor be written as rejected must not stop the road for all
             # others. The dead letter keeps it.
             log.exception("the order %r of a buried job could not be ended", command.order_id)
-            return []
-        return [msgspec.structs.astuple(status(order))]
+            return None
+        return order

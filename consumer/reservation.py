@@ -83,6 +83,9 @@ class Saga:
                                     hotel_reservation_number=room)
 
     def _compensate(self, job: Compensate) -> Command | None:
+        order = self._store.find_order(job.order_id)
+        if order is not None and order.compensated:
+            return None  # asked for twice, and done: the tombstones stand
         cancel = {Part.ROOM: self._supplier.cancel_room, Part.FLIGHT: self._supplier.cancel_flight}
         try:
             for part in job.parts:

@@ -1,4 +1,4 @@
-"""What each Lua script promises, asked of a real Valkey."""
+"""What each Lua script promises, asked of a real Valkey and of the simulated one."""
 
 from __future__ import annotations
 
@@ -31,9 +31,16 @@ from queues.reliable import BookingQueue, Lease, Taken, Told
 from queues.scripts import Script
 from queues.shared_work import SharedWork
 from settings import Settings
+from tests.simulation.direct import simulated_valkey
 from tests.waiting import eventually
 
 LEASE_MS = 5_000
+
+
+@pytest.fixture(params=["real", "simulated"])
+def valkey(request: pytest.FixtureRequest, valkey: redis.Redis) -> redis.Redis:
+    """The real server, and the one that the simulation runs on: they must not be told apart."""
+    return valkey if request.param == "real" else simulated_valkey()
 
 
 @pytest.fixture

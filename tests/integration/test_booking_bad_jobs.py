@@ -12,12 +12,13 @@ import pytest
 
 import consumer.batches
 from booking import commands
-from booking.commands import PlaceOrder
-from booking.model import Reason, State
+from booking.commands import PlaceOrder, ReservationFailed
+from booking.model import Part, Reason, State
 from errors import EngineAway, NewerJob
 from queues.keys import BOOKING
+from queues.reliable import BookingQueue, Lease, Taken, Told
 from tests.booking_world import World, package, place
-from tests.traps import Hurried
+from tests.traps import Hurried, Killed
 from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +80,32 @@ def test_a_job_that_kills_its_consumer_is_buried_and_nobody_elses(
     assert world.order(ids[2]).reason is Reason.INTERNAL_ERROR
     assert [letter.deliveries for letter in world.letters()] == [6]
     assert all(world.order(i).state is State.HELD for i in ids if i != ids[2])
+
+
+def test_a_buried_report_that_was_written_but_not_told_is_told(world: World) -> None:
+    """Killed between writing and telling until it is buried: the order has ended all the same."""
+
+    class DiesTelling(BookingQueue):
+        def tell(self, lease: Lease, taken: Taken, told: Told) -> int:
+            raise Killed
+
+    world.sell(package(1, 9))
+    [order_id] = world.through_the_door(1)
+    booker = world.consumer("booker")
+    world.settle(booker)
+    booker.leave()
+    world.push(ReservationFailed(
+        order_id=order_id, reason=Reason.ROOM_DECLINED, may_exist=(Part.FLIGHT,)
+    ))  # fmt: skip
+    mortal = world.consumer("mortal", queue=world.new_queue(DiesTelling))
+    with pytest.raises(Killed):
+        mortal.step()
+    assert world.order(order_id).state is State.FAILED
+    world.lease_runs_out()
+    world.settle(world.consumer("next", bury_after_deliveries=1))
+    assert len(world.letters()) == 1
+    world.check_told([order_id])
+    assert world.compensate_ids() == [order_id]
 
 
 @pytest.mark.parametrize("raw", [

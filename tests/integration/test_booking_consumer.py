@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from collections.abc import Callable
@@ -394,6 +395,21 @@ def test_owed_work_that_got_lost_is_asked_for_again_and_a_short_while_is_left_al
     assert world.compensate_ids() == []
     patient.leave()
     steps_until(world.consumer("two", owed_after_s=0), lambda: world.compensate_ids() == ["A"])
+
+
+def test_owed_work_is_asked_for_again_only_after_a_while(world: World) -> None:
+    """A supplier that is slow finds each cancellation once, not once for every sweep."""
+    now_s = 0.0
+    world.sell(package(1, 1))
+    consumer = world.consumer(owed_after_s=30, monotonic=lambda: now_s)
+    world.push(place("A"), CancelOrder(order_id="A"))
+    world.settle(consumer)
+    world.valkey.delete(BOOKING.reservations.waiting)
+    long_ago = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    world.database.orders.update_one({"_id": "A"}, {"$set": {"owed_since": long_ago}})
+    for now_s, asked in ((31.0, 1), (32.0, 1), (60.0, 1), (62.0, 2), (63.0, 2)):
+        consumer.step()
+        assert world.compensate_ids() == ["A"] * asked, now_s
 
 
 def test_a_supplier_that_is_away_for_long_fills_no_list(world: World) -> None:

@@ -15,7 +15,13 @@ import pytest
 from ulid import ULID
 
 from booking import commands
-from booking.commands import CancelOrder, Compensate, ExpireHold, Reserve
+from booking.commands import (
+    CancelOrder,
+    Compensate,
+    ExpireHold,
+    ReservationCompensated,
+    Reserve,
+)
 from booking.model import COMPENSATION_ORDER, Order, Reason, State
 from consumer.reservation import ReservationConsumer, Saga
 from errors import EngineAway, NewerJob
@@ -511,6 +517,20 @@ def test_what_is_no_job_becomes_a_dead_letter(world: World, booker: Booker, raw:
     with Worker(world, Faulty()):
         eventually(lambda: [letter.job for letter in world.letters()] == [raw])
     assert world.backlog() == 0
+
+
+def test_what_is_compensated_already_is_not_asked_of_the_supplier(
+    world: World, booker: Booker
+) -> None:
+    """Jobs that a sweep has asked for twice cost a slow supplier nothing."""
+    world.push(place("A"), CancelOrder(order_id="A"))
+    world.push(ReservationCompensated(order_id="A"))
+    world.settle(world.consumer("decides"))
+    assert world.order("A").compensated
+    saga = Saga(world.store, Faulty())
+    assert saga.run(Compensate(order_id="A", parts=COMPENSATION_ORDER)) is None
+    with pytest.raises(KeyError):  # of an order that nobody knows, it is asked
+        saga.run(Compensate(order_id="B", parts=COMPENSATION_ORDER))
 
 
 def test_a_later_version_stops_the_worker_and_stays_on_the_list(

@@ -109,6 +109,7 @@ class Table:
     def find(self, query: Find, codec: CodecOptions[Any]) -> Steps:
         """The documents, in two steps: a cursor is no snapshot, others may write between."""
         wanted = stored(query.wanted)
+        check_operators(wanted)
         if query.hint is not None and query.hint not in self.indexes:
             raise OperationFailure(
                 "error processing query: hint provided does not correspond to an existing index",
@@ -177,6 +178,7 @@ class Table:
             except _Duplicate as duplicate:
                 result["writeErrors"].append(self._write_error(index, duplicate))
         if result["writeErrors"]:
+            result["writeErrors"].sort(key=lambda error: error["index"])
             raise BulkWriteError(result)
         return result
 
@@ -190,7 +192,10 @@ class Table:
 
     def _update(self, request: Update, result: Document) -> Iterator[None]:
         wanted, change = stored(request.wanted), stored(request.change)
+        check_operators(wanted)
         matched = self._matching(wanted, "_id")
+        # A statement that fails counts nothing, and what it has changed by then stays changed.
+        counted = modified = 0
         for before in matched if request.many else matched[:1]:
             # Another one may have come between: each document is looked at again.
             before = self.documents.get(before["_id"], before)
@@ -198,12 +203,14 @@ class Table:
                 continue
             after = changed(before, change)
             self._check_unique(after)
-            result["nMatched"] += 1
+            counted += 1
             if after != before:
-                result["nModified"] += 1
+                modified += 1
                 self.documents[after["_id"]] = after
                 self.on_change(before, after)
             yield
+        result["nMatched"] += counted
+        result["nModified"] += modified
 
     def _write_error(self, index: int, duplicate: _Duplicate) -> Document:
         return {
@@ -217,6 +224,14 @@ class Table:
 def stored(document: Document) -> Document:
     """The document as BSON keeps it."""
     return bson.decode(bson.encode(document), PLAIN)
+
+
+def check_operators(wanted: Document) -> None:
+    """OperationFailure for a query that no server understands, whatever documents there are."""
+    for test in wanted.values():
+        for operator in test if isinstance(test, dict) else ():
+            if operator not in _COMPARE and operator != "$in":
+                raise OperationFailure(f"unknown operator: {operator}", BAD_VALUE)
 
 
 def matches(document: Document, wanted: Document) -> bool:
@@ -233,13 +248,11 @@ def _matches(value: Any, test: Any) -> bool:
         if operator == "$in":
             if value not in operand:
                 return False
-        elif operator in _COMPARE:
+        else:
             # Only values of one kind are compared; a missing one is of none.
             alike = type(value) is type(operand)
             if not alike or not _COMPARE[operator](value, operand):
                 return False
-        else:
-            raise OperationFailure(f"unknown operator: {operator}", BAD_VALUE)
     return True
 
 

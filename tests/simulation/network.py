@@ -171,6 +171,8 @@ class Call:
         self._kernel.after(network.weather.lateness_us(self._server), arrive)
 
     def _arrive(self) -> None:
+        if self._fault is Fault.STOPPED and not self.task.process.alive:
+            return  # it was killed before it went on
         if self._fault is Fault.CRASH_BEFORE:
             self._crash()
             return

@@ -6,7 +6,7 @@ What each customer was told is kept apart from the system: the end is judged by 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -54,14 +54,15 @@ class Customers:
         rng = self._rng
         package_id, email = rng.randint(1, self._profile.packages), rng.choice(EMAILS)
         key = f"key-{number}" if rng.random() < 0.6 else None
-        self._visit(delay_us, lambda: self._order(package_id, email, key))
+        self.visit(delay_us, lambda: self.order(package_id, email, key))
         if key is not None and rng.random() < 0.25:
             # A double click, or somebody who takes a key for another order.
             other = package_id if rng.random() < 0.8 else self._profile.packages + 1 - package_id
             later_us = delay_us + ms(300 * rng.random())
-            self._visit(later_us, lambda: self._order(other, email, key))
+            self.visit(later_us, lambda: self.order(other, email, key))
 
-    def _visit(self, delay_us: int, story: Callable[[], None]) -> None:
+    def visit(self, delay_us: int, story: Callable[[], None]) -> None:
+        """What one customer does, from some moment on."""
         self.busy += 1
 
         def run() -> None:
@@ -71,16 +72,20 @@ class Customers:
 
         self._people.spawn(run)
 
-    def _order(self, package_id: int, email: str, key: str | None) -> None:
+    def order(
+        self, package_id: int, email: str, key: str | None, cancel_after_s: float | None = None
+    ) -> None:
+        """Order, and cancel some time after the answer: when nothing is said, by chance."""
         order_id = self._order_until_clear(package_id, email, key)
         if order_id is None:
             return
         self.told.accepted.add(order_id)
         if key is not None:
             self.told.by_key.setdefault(key, set()).add(order_id)
-        if self._rng.random() < 0.35:
-            longest_s = self._rng.choice((0.0, 0.01, 0.5, 2.0, 6.0))
-            self._people.sleep(seconds(longest_s * self._rng.random()))
+        if cancel_after_s is None and self._rng.random() < 0.35:
+            cancel_after_s = self._rng.choice((0.0, 0.01, 0.5, 2.0, 6.0)) * self._rng.random()
+        if cancel_after_s is not None:
+            self._people.sleep(seconds(cancel_after_s))
             self._cancel(order_id)
 
     def _order_until_clear(self, package_id: int, email: str, key: str | None) -> str | None:
@@ -119,14 +124,14 @@ class Customers:
 class Operator:
     """Whoever changes packages in MongoDB, by hand and at any moment."""
 
-    def __init__(self, mongo: MongoServer, profile: Profile, rng: random.Random) -> None:
+    def __init__(
+        self, mongo: MongoServer, packages: Iterable[Package], rng: random.Random
+    ) -> None:
         self._packages = mongo.table("packages")
         self._rng = rng
         self._here: dict[int, Package] = {}
-        for package_id in range(1, profile.packages + 1):
-            facts = PackageFacts(package_id, f"Flight-{package_id}", "2027-01-09", "49.90", "EUR")
-            self._put(Package(facts=facts, quota=rng.choice((0, 1, 2, 3, 5, 8)),
-                              limit_per_customer=rng.choice((None, None, 1, 2))))  # fmt: skip
+        for package in packages:
+            self._put(package)
 
     def _put(self, package: Package) -> None:
         self._here[package.facts.id] = package
@@ -156,6 +161,20 @@ class Operator:
         """Leave all packages there and open, so that whoever still waits can order."""
         for package in list(self._here.values()):
             self._put(_with(package, paused=False, sale_ends_ms=None))
+
+
+def draw_packages(profile: Profile, rng: random.Random) -> list[Package]:
+    """Packages by chance: small quotas, and limits for some."""
+    return [
+        package(number, rng.choice((0, 1, 2, 3, 5, 8)), rng.choice((None, None, 1, 2)))
+        for number in range(1, profile.packages + 1)
+    ]
+
+
+def package(package_id: int, quota: int, limit_per_customer: int | None = None) -> Package:
+    """A package that is on sale."""
+    facts = PackageFacts(package_id, f"Flight-{package_id}", "2027-01-09", "49.90", "EUR")
+    return Package(facts=facts, quota=quota, limit_per_customer=limit_per_customer)
 
 
 def _with(package: Package, **changes: object) -> Package:

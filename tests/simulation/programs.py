@@ -134,7 +134,7 @@ def second_door_main(around: Surroundings, rng: random.Random, process: Process)
                     backlog_max_bytes=BACKLOG_MAX_BYTES, idempotency_ttl_s=IDEMPOTENCY_TTL_S,
                     new_id=around.new_order_id)  # fmt: skip
     while not process.stop.is_set():
-        process.sleep(ms(600 * rng.random()))
+        process.sleep(ms(300 * rng.random()))
         with suppress(Refusal, EngineAway):
             intake.accept(rng.randint(1, around.profile.packages), rng.choice(EMAILS), None)
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import redis.exceptions
+from redis._parsers.base import BaseParser
 
 from tests.simulation.valkey_lua import LuaScript, Status
 
@@ -31,13 +31,9 @@ class Scores(dict[bytes, float]):
     """A sorted set."""
 
 
-def error(text: str) -> redis.exceptions.ResponseError:
-    """The error that a client of redis-py sees for this answer."""
-    if text.startswith("NOSCRIPT"):
-        return redis.exceptions.NoScriptError(text)
-    if text.startswith("OOM"):
-        return redis.exceptions.OutOfMemoryError(text)
-    return redis.exceptions.ResponseError(text)
+def error(text: str) -> Exception:
+    """The error that a client of redis-py sees for this answer, as redis-py itself reads it."""
+    return BaseParser.parse_error(text)
 
 
 class ValkeyEngine:
@@ -47,8 +43,10 @@ class ValkeyEngine:
         self.clock_us = clock_us
         self.config = {
             b"appendonly": b"yes", b"appendfsync": b"always", b"maxmemory-policy": b"noeviction",
+            b"min-replicas-to-write": b"0",
         }  # fmt: skip
         self.used_memory, self.maxmemory = 10, 100
+        self.blocked_clients = 0
         self.touched: set[bytes] = set()
         self._data: dict[bytes, Any] = {}
         self._expires_ms: dict[bytes, int] = {}
@@ -134,13 +132,13 @@ class ValkeyEngine:
 
     # --- keys ---------------------------------------------------------------------------------
 
-    def _del(self, *keys: bytes) -> int:
-        return sum([self._drop(key) for key in keys])
+    def _del(self, key: bytes, *more: bytes) -> int:
+        return sum([self._drop(one) for one in (key, *more)])
 
     _unlink = _del
 
-    def _exists(self, *keys: bytes) -> int:
-        return sum(self._value(key) is not None for key in keys)
+    def _exists(self, key: bytes, *more: bytes) -> int:
+        return sum(self._value(one) is not None for one in (key, *more))
 
     def _pexpire(self, key: bytes, ttl_ms: bytes) -> int:
         ttl = _integer(ttl_ms)
@@ -201,7 +199,8 @@ class ValkeyEngine:
         return OK
 
     def _incr(self, key: bytes) -> int:
-        number = _integer(self._typed(key, bytes) or b"0") + 1
+        before = self._typed(key, bytes)
+        number = _integer(b"0" if before is None else before) + 1
         self._data[key] = b"%d" % number
         self.touched.add(key)
         return number
@@ -211,9 +210,9 @@ class ValkeyEngine:
     def _hget(self, key: bytes, field: bytes) -> bytes | None:
         return (self._typed(key, dict) or {}).get(field)
 
-    def _hmget(self, key: bytes, *fields: bytes) -> list[bytes | None]:
+    def _hmget(self, key: bytes, field: bytes, *more: bytes) -> list[bytes | None]:
         found = self._typed(key, dict) or {}
-        return [found.get(field) for field in fields]
+        return [found.get(one) for one in (field, *more)]
 
     def _hgetall(self, key: bytes) -> dict[bytes, bytes]:
         return dict(self._typed(key, dict) or {})
@@ -233,12 +232,12 @@ class ValkeyEngine:
         found.update(zip(pairs[::2], pairs[1::2], strict=True))
         return len(found) - before
 
-    def _hdel(self, key: bytes, *fields: bytes) -> int:
+    def _hdel(self, key: bytes, field: bytes, *more: bytes) -> int:
         found = self._typed(key, dict)
         if found is None:
             return 0
         self.touched.add(key)
-        gone = sum([found.pop(field, None) is not None for field in fields])
+        gone = sum([found.pop(one, None) is not None for one in (field, *more)])
         self._drop_if_empty(key)
         return gone
 
@@ -254,14 +253,14 @@ class ValkeyEngine:
     def _llen(self, key: bytes) -> int:
         return len(self._typed(key, deque) or ())
 
-    def _lpush(self, key: bytes, *items: bytes) -> int:
+    def _lpush(self, key: bytes, item: bytes, *more: bytes) -> int:
         found = self._write(key, deque)
-        found.extendleft(items)
+        found.extendleft((item, *more))
         return len(found)
 
-    def _rpush(self, key: bytes, *items: bytes) -> int:
+    def _rpush(self, key: bytes, item: bytes, *more: bytes) -> int:
         found = self._write(key, deque)
-        found.extend(items)
+        found.extend((item, *more))
         return len(found)
 
     def _pop(self, key: bytes, count: bytes | None, take: Callable[[deque[bytes]], bytes]) -> Any:
@@ -283,10 +282,11 @@ class ValkeyEngine:
         return self._pop(key, count, lambda found: found.pop())
 
     def _rpoplpush(self, source: bytes, target: bytes) -> bytes | None:
+        if self._typed(source, deque) is None:
+            return None
         self._typed(target, deque)
-        item: bytes | None = self._rpop(source)
-        if item is not None:
-            self._lpush(target, item)
+        item: bytes = self._rpop(source)
+        self._lpush(target, item)
         return item
 
     def _lrange(self, key: bytes, first: bytes, last: bytes) -> list[bytes]:
@@ -337,6 +337,9 @@ class ValkeyEngine:
         self._drop_if_empty(key)
         return 1
 
+    def _zcard(self, key: bytes) -> int:
+        return len(self._typed(key, Scores) or ())
+
     def _zscore(self, key: bytes, member: bytes) -> float | None:
         return (self._typed(key, Scores) or {}).get(member)
 
@@ -352,20 +355,32 @@ class ValkeyEngine:
         seconds, micros = divmod(self.clock_us(), 1_000_000)
         return [b"%d" % seconds, b"%d" % micros]
 
-    def _config(self, verb: bytes, *names: bytes) -> dict[bytes, bytes]:
-        if verb.upper() != b"GET":
-            raise error("ERR only CONFIG GET is simulated")
-        return {name: self.config[name] for name in names if name in self.config}
+    def _config(self, verb: bytes, *words: bytes) -> dict[bytes, bytes] | Status:
+        if verb.upper() == b"GET":
+            return {name: self.config[name] for name in words if name in self.config}
+        if verb.upper() != b"SET" or len(words) != 2:
+            raise error("ERR only CONFIG GET and CONFIG SET of one name are simulated")
+        name, value = words
+        if name == b"maxmemory":
+            self.maxmemory = int(value.removesuffix(b"mb")) * (2**20 if b"mb" in value else 1)
+        else:
+            self.config[name] = value
+        return OK
 
     def _info(self, section: bytes) -> bytes:
+        if section.lower() == b"clients":
+            return f"# Clients\r\nblocked_clients:{self.blocked_clients}\r\n".encode()
         if section.lower() != b"memory":
-            raise error("ERR only INFO memory is simulated")
+            raise error("ERR only INFO memory and INFO clients are simulated")
         return (f"# Memory\r\nused_memory:{self.used_memory}\r\n"
                 f"maxmemory:{self.maxmemory}\r\n").encode()
 
-    def _script(self, verb: bytes, text: bytes) -> bytes:
+    def _script(self, verb: bytes, text: bytes = b"") -> bytes:
+        if verb.upper() == b"FLUSH":
+            self.forget_scripts()
+            return OK
         if verb.upper() != b"LOAD":
-            raise error("ERR only SCRIPT LOAD is simulated")
+            raise error("ERR only SCRIPT LOAD and SCRIPT FLUSH are simulated")
         script = LuaScript.of(text)
         self._scripts[script.sha] = script
         return script.sha
@@ -377,6 +392,8 @@ class ValkeyEngine:
         if not script.allow_oom and self.maxmemory and self.used_memory > self.maxmemory:
             raise error("OOM allow-oom flag is not set on the script, can not run it when used "
                         "memory > 'maxmemory'")
+        if self.config[b"min-replicas-to-write"] != b"0":
+            raise error("NOREPLICAS Not enough good replicas to write.")
         keys = _integer(count)
         return script.run(self, rest[:keys], rest[keys:])
 
@@ -398,7 +415,7 @@ def _methods(engine: ValkeyEngine) -> Iterator[tuple[str, tuple[Callable[..., An
 _COMMANDS = (
     "del unlink exists pexpire pttl ttl keys dump flushall get set incr hget hmget hgetall hvals "
     "hexists hset hdel hincrby llen lpush rpush lpop rpop rpoplpush lrange ltrim lrem brpop "
-    "zadd zrem zscore zrangebyscore time config info script evalsha"
+    "zadd zrem zcard zscore zrangebyscore time config info script evalsha"
 ).split()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import redis.exceptions
 from lupa.lua51 import LuaRuntime, lua_type
+from redis._parsers.base import BaseParser
 
 if TYPE_CHECKING:
     from tests.simulation.valkey_engine import ValkeyEngine
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 # there. The arguments of redis.call are checked where they arrive.
 _SANDBOX = """
 function(call, unpack_message)
-    redis = {call = call}
+    redis = {call = call, error_reply = function(text) return {err = text} end}
     cmsgpack = {unpack = unpack_message}
     os, io, require, dofile, loadfile, package, print = nil
     python = nil
@@ -47,7 +48,7 @@ class LuaScript:
     def __init__(self, text: bytes) -> None:
         first, _, body = text.partition(b"\n")
         if not first.startswith(b"#!lua"):
-            raise redis.exceptions.ResponseError("ERR a script of Berth names its engine and flags")
+            first, body = b"", text
         flags = first.partition(b"flags=")[2].split(b",")
         self.sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
         self.allow_oom = b"allow-oom" in flags
@@ -65,7 +66,7 @@ class LuaScript:
         table = _runtime().table_from
         try:
             return _answer(self._function(table(keys), table(args)))
-        except redis.exceptions.ResponseError:
+        except redis.exceptions.RedisError:
             raise
         except Exception as broken:
             raise redis.exceptions.ResponseError(f"ERR user_script: {broken}") from broken
@@ -113,6 +114,8 @@ def _answer(value: Any) -> Any:
     """What a script returns, as it goes to the client: numbers lose their fraction, lists end at
     the first nil, false is nil.
     """
+    if isinstance(value, tuple):
+        value = value[0]  # of several values, the first
     if value is True:
         return 1
     if value is None or value is False:
@@ -123,6 +126,8 @@ def _answer(value: Any) -> Any:
         status = value[b"ok"]
         if status is not None:
             return Status(status)
+        if value[b"err"] is not None:
+            raise BaseParser.parse_error(value[b"err"].decode())
         items: list[Any] = []
         while (item := value[len(items) + 1]) is not None:
             items.append(_answer(item))

@@ -69,7 +69,7 @@ def draw_profile(rng: random.Random) -> Profile:
     lease_ms = rng.choice((500, 1_000, 2_000))
     fates = {fate: often * rng.choice((0, 1, 1, 3)) for fate, often in _OFTEN.items()}
     fates[rng.choice(list(fates))] += 10  # one at least, and often one above all others
-    return Profile(
+    profile = Profile(
         limits=Limits(
             batch_max=rng.choice((1, 2, 2, 3, 4, 5, 8, 1_000)),
             beat_ms=rng.choice((50, 100, 250)) * lease_ms // 500,
@@ -95,7 +95,7 @@ def draw_profile(rng: random.Random) -> Profile:
         flight_failure_rate=rng.choice((0.0, 0.3, 0.5)),
         room_failure_rate=rng.choice((0.0, 0.0, 0.3)),
         storm_s=rng.choice((6.0, 12.0, 20.0)),
-        second_road=rng.random() < 0.2,
+        second_road=rng.random() < 0.3,
         fault_rate=rng.choice((0.005, 0.02, 0.05)),
         focus={name: rng.choice((0.0, 0.3, 1.0, 1.0, 4.0, 10.0)) for name in FOCUSES},
         fates=fates,
@@ -114,6 +114,18 @@ def draw_profile(rng: random.Random) -> Profile:
         jump_every_s=rng.choice((5.0, 1_000.0)),
         restart_every_s=rng.choice((5.0, 15.0, 1_000.0)),
         operator_every_s=rng.choice((0.3, 2.0, 1_000.0)),
+    )
+    return _two_writers_meet(profile) if profile.second_road else profile
+
+
+def _two_writers_meet(profile: Profile) -> Profile:
+    """Holds that run out about when their reservation is reported, and a slow database: what one
+    road ends, the other has just read.
+    """
+    return msgspec.structs.replace(
+        profile,
+        limits=msgspec.structs.replace(profile.limits, hold_s=1, sweep_every_ms=200),
+        leg_ms={**profile.leg_ms, "mongo": 20.0, "supplier": 200.0},
     )
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import msgspec
 
+from booking.model import Package
 from tests.simulation.ending import Ending
 from tests.simulation.kernel import Kernel, Process, Trace, Violation
 from tests.simulation.network import Network, Weather, ms, seconds
 from tests.simulation.outside import Book, OutsideServer
-from tests.simulation.people import Customers, Operator
+from tests.simulation.people import Customers, Operator, draw_packages
 from tests.simulation.programs import (
     Program,
     Surroundings,
@@ -49,8 +50,10 @@ class Outcome(msgspec.Struct, frozen=True):
 class World:
     """Servers, programs and people on one clock."""
 
-    def __init__(self, profile: Profile, weather: Weather, rng: random.Random, trace: Trace
-                 ) -> None:
+    def __init__(
+        self, profile: Profile, weather: Weather, rng: random.Random, trace: Trace,
+        packages: Iterable[Package],
+    ) -> None:
         self.kernel = Kernel(trace)
         self.rng = rng
         self.watch = Watch(lambda: self.kernel.now_us)
@@ -64,7 +67,7 @@ class World:
         self.watch.attach(self.valkey, self.mongo, book)
         self.ending = Ending(self.valkey, self.mongo, book, self.watch)
         self.around = Surroundings(self.network, self.valkey, self.mongo, self.outside, profile)
-        self.operator = Operator(self.mongo, profile, rng)
+        self.operator = Operator(self.mongo, packages, rng)
         self._seed_indexes()
         self.people = Process(self.kernel, "people")
         self.web = Web(self.kernel, self.around, rng)
@@ -91,11 +94,15 @@ class World:
             self._second_road.append(Program(self.kernel, name, main, self.rng))
 
     def end_second_road(self) -> None:
-        """The mistake is found: it ends, and whoever held our lease looks at the orders again."""
+        """The mistake is found: it ends, and when the last of its writes has arrived, whoever
+        held our lease looks at the orders again.
+        """
         if not self._second_road:
             return
         for program in self._second_road:
             program.end()
+        self.kernel.run(lambda: not self.network.under_way, self.kernel.now_us + seconds(60))
+        self.kernel.run(lambda: False, self.kernel.now_us + seconds(5))
         for program in self.programs:
             program.process.stop.set()
 
@@ -219,29 +226,38 @@ def simulate(seed: int, say: Callable[[str], object] | None = None) -> Outcome:
     storm = Storm(profile, rng)
     trace = Trace(say)
     trace.line(f"seed {seed}: {profile}")
-    world = World(profile, storm, rng, trace)
-    echo = Echo(world.kernel)
-    root = logging.getLogger()
-    root.addHandler(echo)
-    rule = detail = ""
+    world = World(profile, storm, rng, trace, draw_packages(profile, rng))
     customers = Customers(world.people, world.web, profile, rng)
     tempest = Tempest(world, profile, storm)
-    try:
-        _weather_the_storm(world, profile, storm, customers, tempest)
-        world.settle(lambda: customers.busy > 0)
-        world.ending.check(customers.told)
-    except Violation as violation:
-        rule, detail = violation.rule, str(violation)
-    except Exception as error:  # noqa: BLE001 - an error that ends a consumer is a finding
-        rule, detail = f"ended by {type(error).__name__}", repr(error)
-    finally:
-        root.removeHandler(echo)
-        world.kernel.close()
+    rule, detail = to_its_end(
+        world, customers, lambda: _weather_the_storm(world, profile, storm, customers, tempest)
+    )
     return Outcome(
         seed=seed, digest=trace.digest(), orders=len(world.watch.queued),
         faults=tempest.faults + world.network.faults.total(), steps=world.watch.steps,
         virtual_s=world.kernel.now_us / 1e6, rule=rule, detail=detail, last=tuple(trace.last),
     )  # fmt: skip
+
+
+def to_its_end(
+    world: World, customers: Customers, happen: Callable[[], None]
+) -> tuple[str, str]:
+    """What happens, then rest, then the last look; returns the broken rule and what was seen."""
+    echo = Echo(world.kernel)
+    root = logging.getLogger()
+    root.addHandler(echo)
+    try:
+        happen()
+        world.settle(lambda: customers.busy > 0)
+        world.ending.check(customers.told)
+    except Violation as violation:
+        return violation.rule, str(violation)
+    except Exception as error:  # noqa: BLE001 - an error that ends a consumer is a finding
+        return f"ended by {type(error).__name__}", repr(error)
+    finally:
+        root.removeHandler(echo)
+        world.kernel.close()
+    return "", ""
 
 
 def _weather_the_storm(
