@@ -25,7 +25,7 @@ FUNCTION = "consumer.fetch.fetch_part"
 # A part that is done is remembered until no search job can ask for it any more.
 REMEMBERED_S = 120
 FAILED_KEPT_S = 600
-_AGAIN = "~again"
+_AGAIN = "-again"
 
 
 def queue_name(supplier: str) -> str:

@@ -1,0 +1,154 @@
+"""A search from its beginning to its end, with real processes that are killed on the way."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+import redis
+
+import bootstrap
+from consumer.fetch_queue import FetchQueue
+from consumer.fetch_workers import FetchWorkersAlive
+from consumer.search import SearchConsumer
+from queues.keys import SEARCH
+from queues.reliable import ReliableQueue
+from search.entries import RunSearch
+from search.model import SupplierState
+from settings import Settings
+from suppliers.registry import ADAPTERS
+from tests.search_road import SearchRoad, search_road
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.xdist_group("search road")
+
+
+def test_all_suppliers_answer_and_a_repeated_search_asks_nobody(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with search_road(settings, tmp_path) as road:
+        query = road.search("lisbon")
+        entry = road.completed(query)
+        assert set(entry.suppliers) == set(ADAPTERS)
+        assert {one.state for one in entry.suppliers.values()} == {SupplierState.DONE}
+        assert entry.count == sum(one.rates for one in entry.suppliers.values()) > 200
+        hotels = {rate.hotel_id for rate in entry.rates}
+        assert all(one.startswith("lisbon-") for one in hotels)
+        assert len(hotels) == 20
+        pinned = road.entries.find_rate(entry.rates[0].rate_id)
+        assert pinned is not None
+        assert pinned.rate == entry.rates[0]
+        calls = road.calls()
+        again = road.entries.begin(query)
+        assert again.stored == entry.stored, "the same prices in every view"
+        assert road.calls() == calls
+        # Hotel by hotel, within the vendor's bound.
+        road.conduct(perhotel={"latency_ms_min": 20, "latency_ms_max": 20})
+        few = road.completed(road.search("lisbon", hotel_ids=("lisbon-3", "lisbon-4")))
+        assert {rate.hotel_id for rate in few.rates} == {"lisbon-3", "lisbon-4"}
+        assert road.peak("perhotel") <= 50
+        faults_and_recovery(road)
+
+
+def faults_and_recovery(road: SearchRoad) -> None:
+    """A vendor that is down costs its own rates; the others and the next searches go on."""
+    road.conduct(hotelbeds={"fault_rate": 1.0}, expedia_rapid={"garbage_rate": 1.0})
+    entry = road.completed(road.search("porto"))
+    assert entry.suppliers["hotelbeds"].state is SupplierState.FAILED
+    assert entry.suppliers["hotelbeds"].error == "did not answer"
+    assert entry.suppliers["expedia_rapid"].state is SupplierState.FAILED
+    assert entry.suppliers["perhotel"].state is SupplierState.DONE
+    road.conduct(hotelbeds={"fault_rate": 0.0, "throttle_rate": 1.0, "retry_after_s": 1},
+                 expedia_rapid={"garbage_rate": 0.0})
+    entry = road.completed(road.search("madrid"))
+    assert entry.suppliers["hotelbeds"].error == "asked us to wait"
+    assert entry.suppliers["expedia_rapid"].state is SupplierState.DONE
+
+
+def test_a_killed_fetch_worker_loses_no_part(settings: Settings, tmp_path: Path) -> None:
+    with search_road(settings, tmp_path) as road:
+        road.conduct(ascenda={"latency_ms_min": 2_500, "latency_ms_max": 2_500},
+                     perhotel={"latency_ms_min": 150, "latency_ms_max": 150})
+        query = road.search("lisbon")
+        eventually(lambda: road.read(query).count > 50, 20, "it is in the middle of it")
+        road.kill("fetch")
+        road.start("fetch-2")
+        entry = road.completed(query)
+        assert {one.state for one in entry.suppliers.values()} == {SupplierState.DONE}
+        assert len({rate.hotel_id for rate in entry.rates if rate.supplier == "perhotel"}) >= 18
+
+
+def test_without_fetch_workers_it_ends_at_its_deadline_and_says_who_is_missing(
+    settings: Settings, tmp_path: Path
+) -> None:
+    short = msgspec.structs.replace(settings, search_deadline_s=2.0)
+    with search_road(short, tmp_path, SEARCH_DEADLINE_S="2") as road:
+        road.conduct(ascenda={"hang_rate": 1.0}, duffel_stays={"hang_rate": 1.0})
+        entry = road.completed(road.search("lisbon"), within_s=20)
+        states = {name: one.state.value for name, one in entry.suppliers.items()}
+        assert states == dict.fromkeys(ADAPTERS, "done") | {
+            "ascenda": "timed_out", "duffel_stays": "timed_out"}
+        road.simulator.kill()
+        entry = road.completed(road.search("porto"), within_s=20)
+        assert {one.state for one in entry.suppliers.values()} <= {
+            SupplierState.FAILED, SupplierState.TIMED_OUT}
+        assert entry.count == 0
+
+
+def test_a_killed_search_consumer_plans_nothing_twice(
+    settings: Settings, tmp_path: Path, valkey: redis.Redis
+) -> None:
+    with search_road(settings, tmp_path, start=("fetch",)) as road:
+        query = road.search("lisbon")
+        client = road.client
+        fetches = FetchQueue(client, ADAPTERS)
+
+        class Dying(FetchQueue):
+            def enqueue(self, jobs: object, *, timeout_s: int) -> int:
+                fetches.enqueue(jobs, timeout_s=timeout_s)  # type: ignore[arg-type]
+                raise SystemExit  # killed before the batch is done
+
+        def consumer(queue: FetchQueue, name: str) -> SearchConsumer:
+            return SearchConsumer(
+                ReliableQueue(client, SEARCH, lease_ms=5_000), road.entries, queue,
+                FetchWorkersAlive(client, heartbeat_ms=1_000), list(ADAPTERS.values()),
+                name=name, currency="EUR", deadline_s=30, stop=threading.Event(),
+            )
+
+        with pytest.raises(SystemExit):
+            consumer(Dying(client, ADAPTERS), "first").step()
+        entry = road.completed(query)
+        calls = road.calls()
+        client.delete(SEARCH.lease)
+        consumer(fetches, "second").step()  # the job is delivered again
+        # And once more while nothing of the search is done: the plan and the ids stay.
+        client.lpush(SEARCH.jobs, msgspec.json.encode(RunSearch(query=query)))
+        client.hset(SEARCH.entry(query.search_id), "is_completed", 0)
+        successor = consumer(fetches, "third")
+        client.delete(SEARCH.lease)
+        successor.step()
+        assert sum(fetches.waiting().values()) == 0
+        client.hset(SEARCH.entry(query.search_id), "is_completed", 1)
+        assert road.read(query).stored == entry.stored
+        assert road.calls() == calls
+
+
+def test_a_slow_supplier_keeps_no_other_waiting(settings: Settings, tmp_path: Path) -> None:
+    wide = msgspec.structs.replace(settings, search_deadline_s=8.0)
+    with search_road(wide, tmp_path, SEARCH_DEADLINE_S="8",
+                     RATE_SUPPLIERS="ascenda,expedia_rapid") as road:
+        road.conduct(ascenda={"latency_ms_min": 60_000, "latency_ms_max": 60_000})
+        cities = list(bootstrap.destinations().places)[:25]
+        queries = [road.search(city) for city in cities]
+
+        def all_have_rates() -> bool:
+            return all(road.read(query).suppliers.get("expedia_rapid") is not None
+                       and road.read(query).suppliers["expedia_rapid"].state is SupplierState.DONE
+                       for query in queries)
+
+        # More searches than the slow supplier has workers: the quick one is done with all of them.
+        eventually(all_have_rates, 8, "the quick supplier's rates are there")
+        last = road.completed(queries[-1], within_s=20)
+        assert last.suppliers["ascenda"].state is SupplierState.TIMED_OUT
