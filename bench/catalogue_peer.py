@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from flask import Flask, request
+from markupsafe import Markup
 from pymongo.database import Database
 
 import bootstrap
@@ -55,9 +56,14 @@ def listing() -> Flask:
                         image=Image("dawn", ""))
             for one in answer["page"]
         )
-        return page.render(view=_view(answer, total), cards=cards, words=words)
+        return page.render(view=_view(answer, total), cards=Markup(cards), words=words, option=_option)
 
     return app
+
+
+def _option(kind: str, name: str, value: Any) -> Markup:
+    template = shell.environment().get_template("_hotel_option.html")
+    return Markup(template.render(kind=kind, name=name, value=value))
 
 
 def _pipeline(city: str, stars: int) -> list[dict[str, Any]]:

@@ -42,12 +42,13 @@ def build(hotel: Hotel) -> Payload:
 
 def _page(hotel: Hotel) -> bytes:
     first = hotel.nights[0].date if hotel.nights else ""
-    least = min((Decimal(night.price) for night in hotel.nights), default=None)
+    shown = hotel.nights[:NIGHTS_SHOWN]
+    least = min((Decimal(night.price) for night in shown), default=None)
     nights = [
         {"date": night.date, "day": words.date_text(night.date),
          "price": words.price_text(night.price, hotel.currency),
          "lowest": Decimal(night.price) == least}
-        for night in hotel.nights[:NIGHTS_SHOWN]
+        for night in shown
     ]
     return _template("hotel.html").render(
         hotel=hotel, words=words, nights=nights, images=hotel.images or (_NO_IMAGE,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import msgspec
 from jinja2 import Template
@@ -54,11 +54,18 @@ def _template() -> Template:
     return shell.environment().get_template("hotels.html")
 
 
+@lru_cache(maxsize=16_384)
+def _option(kind: str, name: str, value: Value) -> Markup:
+    """A value of a filter. Most stand on many pages with the same count."""
+    template = shell.environment().get_template("_hotel_option.html")
+    return Markup(template.render(kind=kind, name=name, value=value))  # noqa: S704
+
+
 def html(query: Query, page: Page, snapshot: Snapshot, cards: Sequence[bytes]) -> bytes:
     """The page, with these cards in their order."""
     together = Markup(b"".join(cards).decode())  # noqa: S704 (made by catalogue/payloads.py)
     return _template().render(
-        view=view_of(query, page, snapshot), cards=together, words=words
+        view=view_of(query, page, snapshot), cards=together, words=words, option=_option,
     ).encode()
 
 
