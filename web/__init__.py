@@ -20,6 +20,7 @@ from search.lowest import LowestRates
 from settings import Settings
 from web import assets, problems
 from web.api import api
+from web.copies import Copies
 from web.headers import SecurityHeaders
 from web.health import health
 from web.hotels import hotels
@@ -51,14 +52,6 @@ def build_app(settings: Settings) -> Flask:
         SEND_FILE_MAX_AGE_DEFAULT=3_600,
     )
     app.session_interface = CheapSessions()
-    app.wsgi_app = SecurityHeaders(  # type: ignore[method-assign]
-        app.wsgi_app, https=settings.web_https
-    )
-    if settings.trusted_proxies:
-        hops = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
-        )
     csrf = CSRFProtect(app)
     csrf.exempt(api)  # the API takes JSON only and knows no cookie
     csrf.exempt(hotels)  # a visit changes nothing that anybody owns
@@ -68,6 +61,8 @@ def build_app(settings: Settings) -> Flask:
         settings, connections=settings.web_threads + 4
     )
     catalogue = bootstrap.catalogue_reader(catalogue_valkey)
+    listings = Listings(Follower(catalogue), catalogue)
+    _put_in_front(app, settings, listings)
     store = bootstrap.booking_store(settings)
     app.extensions["berth"] = Services(
         settings=settings,
@@ -94,13 +89,26 @@ def build_app(settings: Settings) -> Flask:
         ),
         lowest=LowestRates(search_valkey),
         catalogue=catalogue,
-        listings=Listings(Follower(catalogue), catalogue),
+        listings=listings,
     )
     for blueprint in (api, search_api, hotels_api, health, pages, search_pages, hotels):
         app.register_blueprint(blueprint)
     problems.install(app, settings.retry_after_s)
     assets.install(app)
     return app
+
+
+def _put_in_front(app: Flask, settings: Settings, listings: Listings) -> None:
+    """What is done around Flask, the innermost first."""
+    app.wsgi_app = Copies(app.wsgi_app, listings)  # type: ignore[method-assign]
+    app.wsgi_app = SecurityHeaders(  # type: ignore[method-assign]
+        app.wsgi_app, https=settings.web_https
+    )
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
+        )
 
 
 def _secret_key(settings: Settings) -> str:

@@ -75,9 +75,9 @@ class Listings:
     def hotel(self, hotel_id: str, snapshot: Snapshot) -> Part | None:
         """The page of a hotel; None when there is no such hotel."""
         revision = snapshot.revision_of(hotel_id)
-        copy = self._hotels.get(hotel_id)
-        if copy is not None and copy[0] == revision and self._follower.is_trusted:
-            return copy[1]
+        kept = self._hotel_copy(hotel_id, revision)
+        if kept is not None:
+            return kept
         part = self._reader.page(hotel_id)
         with self._lock:
             if part is None:
@@ -87,6 +87,22 @@ class Listings:
                 if len(self._hotels) > KEPT_HOTELS_MAX:
                     self._hotels.popitem(last=False)
         return part
+
+    def _hotel_copy(self, hotel_id: str, revision: tuple[int, int]) -> Part | None:
+        kept = self._hotels.get(hotel_id)
+        if kept is not None and kept[0] == revision and self._follower.is_trusted:
+            return kept[1]
+        return None
+
+    def copy(self, slug: str, name: str) -> Part | Kept | None:
+        """What is kept of a hotel or a listing, if it may be shown; nothing is asked or made."""
+        snapshot = self._follower.peek()
+        if snapshot is None:
+            return None
+        hotel_id = snapshot.index.hotel_id_of(slug)
+        if hotel_id is None:
+            return self.kept(name, snapshot)
+        return self._hotel_copy(hotel_id, snapshot.revision_of(hotel_id))
 
     def kept(self, name: str, snapshot: Snapshot) -> Kept | None:
         """What was made for this address since the last change."""

@@ -149,6 +149,16 @@ def test_an_answer_comes_as_it_is_kept(client: FlaskClient, path: str) -> None:
     assert head.headers["Content-Length"] == str(len(packed.data))
 
 
+@pytest.mark.parametrize("path", ["/hotels", "/hotels/quiet-heron-lisbon-0",
+                                  "/hotels/4-star-hotels-in-lisbon"])
+def test_a_copy_is_the_answer_that_was_given_before(client: FlaskClient, path: str) -> None:
+    takes = {"Accept-Encoding": "gzip, deflate, br"}
+    first, copy = (client.get(path, headers=takes) for _ in range(2))
+    assert first.status_code == copy.status_code == 200
+    assert first.data == copy.data
+    assert sorted(first.headers) == sorted(copy.headers)
+
+
 def test_a_change_is_followed_by_the_page_and_by_the_listing(
     client: FlaskClient, catalogue: redis.Redis
 ) -> None:
