@@ -26,6 +26,7 @@ from suppliers import places, registry
 from suppliers.fetching import Fetcher
 from suppliers.gate import VendorGate
 from suppliers.http import Exchange
+from suppliers.interactions import InteractionLog
 from suppliers.loader_pool import LoaderPool
 from suppliers.rates import RateSupplier
 from suppliers.tokens import SharedTokens
@@ -171,6 +172,12 @@ def rate_suppliers(
     return registry.build(settings, terms, tokens)
 
 
+def interaction_log(settings: Settings, client: redis.Redis) -> InteractionLog:
+    """Where calls to suppliers are told; `client` is search's."""
+    return InteractionLog(client, most_waiting=settings.interactions_max_waiting,
+                          secrets=settings.supplier_secrets)
+
+
 def fetcher(settings: Settings, client: redis.Redis, stop: threading.Event) -> Fetcher:
     """What a fetch worker does with its jobs; `client` is search's."""
     def now_ms() -> int:
@@ -178,8 +185,9 @@ def fetcher(settings: Settings, client: redis.Redis, stop: threading.Event) -> F
         return int(seconds * 1_000 + micros // 1_000)
 
     threads = max(settings.fetch_threads, settings.loader_threads_max)
+    kept = interaction_log(settings, client)
     return Fetcher(
-        rate_suppliers(settings, client, stop, pool_size=threads),
+        rate_suppliers(settings, client, stop, pool_size=threads, observe=kept.observe),
         search_entries(settings, client),
         vendor_gate(settings, client, stop),
         LoaderPool(low=settings.loader_threads_min, high=settings.loader_threads_max,

@@ -257,6 +257,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                                                      "commas; empty: all")
     ] = ""
 
+    # --- the log of vendor calls --------------------------------------------------------------
+    interactions_url: Annotated[
+        str, Meta(description="Folder or s3:// address that keeps calls to rate suppliers; empty: "
+                              "a folder in DATA_DIR")
+    ] = ""
+    interactions_max_waiting: Annotated[
+        int, Meta(ge=10, le=1_000_000, description="Calls that may wait to be kept; further ones "
+                                                   "are dropped, and counted")
+    ] = 10_000
+    interactions_kept_days: Annotated[
+        int, Meta(ge=1, le=3_650, description="Days for which they are kept")
+    ] = 30
+
     # --- fetch workers ------------------------------------------------------------------------
     fetch_threads: Annotated[
         int, Meta(ge=1, le=128, description="Fetches under way at once in one fetch worker, per "
@@ -319,6 +332,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         simulator = self.simulator_url or f"http://127.0.0.1:{self.simulator_port}"
         chosen: str = getattr(self, f"{supplier}_url")
         return chosen or f"{simulator.rstrip('/')}/{supplier}"
+
+    @property
+    def interactions_where(self) -> str:
+        """Where calls to rate suppliers are kept."""
+        return self.interactions_url or str(Path(self.data_dir).absolute() / "interactions")
+
+    @property
+    def supplier_secrets(self) -> tuple[str, ...]:
+        """Keys, secrets and tokens at suppliers, for who must not let them out."""
+        return tuple(
+            getattr(self, name) for name in self.__struct_fields__
+            if name.endswith(("_api_key", "_secret", "_access_token", "_client_id"))
+        )
 
     @property
     def search_valkey_url(self) -> str:

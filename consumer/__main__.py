@@ -31,13 +31,15 @@ from consumer.feedback import FeedbackConsumer, Trainer
 from consumer.fetch import FetchWorkers
 from consumer.fetch_queue import FetchQueue
 from consumer.fetch_workers import FetchWorkersAlive
+from consumer.interactions import InteractionsConsumer
 from consumer.reservation import ReservationConsumer, Saga
 from consumer.search import SearchConsumer
 from errors import BerthError, EngineAway, NewerJob, SettingsError
 from queues.fitness import check_valkey, memory_percent
-from queues.keys import FEEDBACK, SEARCH
+from queues.keys import FEEDBACK, INTERACTIONS, SEARCH
 from queues.reliable import ReliableQueue
 from settings import Settings, load
+from suppliers.interaction_store import InteractionStore
 from suppliers.registry import chosen
 from suppliers.reservations import ReservationSupplier
 
@@ -218,6 +220,17 @@ def _fetch(settings: Settings, stop: threading.Event) -> Consumer:
     )
 
 
+def _interactions(settings: Settings, stop: threading.Event) -> Consumer:
+    client = bootstrap.connect_search_valkey(settings, connections=2)
+    return InteractionsConsumer(
+        ReliableQueue(client, INTERACTIONS, lease_ms=settings.lease_ms),
+        InteractionStore(settings.interactions_where),
+        name=_own_name(),
+        kept_days=settings.interactions_kept_days,
+        stop=stop,
+    )
+
+
 def _own_name() -> str:
     """Unique for each start: a process that comes back is another consumer."""
     return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
@@ -241,6 +254,7 @@ _BUILDERS: dict[str, Callable[[Settings, threading.Event], Consumer]] = {
     "catalogue": _catalogue,
     "feedback": _feedback,
     "fetch": _fetch,
+    "interactions": _interactions,
     "reservation": _reservation,
     "search": _search,
 }

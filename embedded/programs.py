@@ -87,6 +87,9 @@ def programs(settings: Settings, plan: EnginePlan) -> list[Program]:
         )
     chosen.append(Program("search", Stage.CONSUMERS, (*python, "-m", "consumer", "search")))
     chosen.append(Program("fetch", Stage.CONSUMERS, (*python, "-m", "consumer", "fetch")))
+    chosen.append(
+        Program("interactions", Stage.CONSUMERS, (*python, "-m", "consumer", "interactions"))
+    )
     chosen.append(Program("catalogue", Stage.CONSUMERS, (*python, "-m", "consumer", "catalogue")))
     chosen.append(Program("feedback", Stage.CONSUMERS, (*python, "-m", "consumer", "feedback")))
     chosen.append(

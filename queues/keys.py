@@ -222,7 +222,15 @@ class FeedbackKeys(QueueKeys):
         return f"{self.prefix}tastes:{version}"
 
 
+class InteractionKeys(QueueKeys):
+    """Keys of the log of vendor calls. Its counters know `dropped`, too: calls not kept."""
+
+    def __init__(self) -> None:
+        super().__init__("interactions")
+
+
 BOOKING = BookingKeys()
+INTERACTIONS = InteractionKeys()
 SEARCH = SearchKeys()
 CATALOGUE = CatalogueKeys()
 FEEDBACK = FeedbackKeys()

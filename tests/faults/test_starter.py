@@ -75,10 +75,11 @@ def test_a_killed_starter_takes_all_with_it_and_the_next_finds_the_data(tmp_path
         assert not (data_dir / "engines.json").exists()
         order = run.stopped()
         assert order[0] == "web"
-        assert set(order[1:8]) == {"booking-1", "booking-2", "catalogue", "feedback", "fetch",
+        assert set(order[1:9]) == {"booking-1", "booking-2", "catalogue", "feedback", "fetch",
+                                   "interactions",
                                    "reservation", "search"}
-        assert order[8] == "simulator"
-        assert set(order[9:]) == {"valkey", "valkey-search", "valkey-catalogue", "mongo"}
+        assert order[9] == "simulator"
+        assert set(order[10:]) == {"valkey", "valkey-search", "valkey-catalogue", "mongo"}
         assert "killing 'valkey'" not in run.manager_log(), "it ended by itself"
         assert "killing 'mongo'" not in run.manager_log(), "it ended by itself"
 

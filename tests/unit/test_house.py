@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from booking.model import Reason
-from queues.keys import BOOKING, CATALOGUE, FEEDBACK, SEARCH, WorkKeys
+from queues.keys import BOOKING, CATALOGUE, FEEDBACK, INTERACTIONS, SEARCH, WorkKeys
 
 ROOT = Path(__file__).resolve().parents[2]
 LUA = ROOT / "queues" / "lua"
@@ -315,7 +315,7 @@ def test_every_reason_is_given_by_somebody() -> None:
 def built_keys() -> set[str]:
     """Every key that the builders can build, a variable end as `<`."""
     found: set[str] = set()
-    for keys in (BOOKING, BOOKING.reservations, SEARCH, CATALOGUE, FEEDBACK):
+    for keys in (BOOKING, BOOKING.reservations, SEARCH, CATALOGUE, FEEDBACK, INTERACTIONS):
         for name, value in vars(keys).items():
             if isinstance(value, str) and name != "prefix":
                 found.add(value + "<" if value.endswith(":") else value)
@@ -369,4 +369,4 @@ def test_every_script_is_called_by_somebody() -> None:
 
 def test_all_keys_of_a_road_share_one_hash_tag() -> None:
     assert {key[: key.index("}") + 1] for key in built_keys()} == {
-        "{booking}", "{search}", "{catalogue}", "{feedback}"}
+        "{booking}", "{search}", "{catalogue}", "{feedback}", "{interactions}"}
