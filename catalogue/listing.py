@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -93,6 +93,17 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     page_size: int
     page_count: int
     facets: dict[str, list[Value]]
+
+
+class Facts(NamedTuple):
+    """What is known of a hotel at a position, in the words of its filters."""
+
+    city: str
+    country: str
+    stars: int
+    type: str
+    amenities: list[str]
+    price_cents: int | None
 
 
 class Vocabulary:
@@ -188,6 +199,25 @@ class Index:
     def slug_of(self, hotel_id: str) -> str | None:
         """The address of a hotel."""
         return self._slug_of.get(hotel_id)
+
+    def general_scores(self) -> npt.NDArray[np.float64]:
+        """The general score of each position."""
+        found: npt.NDArray[np.float64] = self._columns["score"]
+        return found
+
+    def facts(self, position: int) -> Facts:
+        """The hotel at a position."""
+        def word(facet: str) -> str:
+            return self.vocabularies[facet].values[int(self._columns[facet][position])]
+
+        price = int(self._columns["price"][position])
+        bits = int(self._columns["amenities"][position])
+        names = self.vocabularies["amenity"].values
+        return Facts(
+            word("city"), word("country"), int(self._columns["stars"][position]), word("type"),
+            [name for code, name in enumerate(names[:AMENITIES_MAX]) if bits >> code & 1],
+            None if price < 0 else price,
+        )
 
     def positions(self, hotel_ids: Sequence[str]) -> Positions:
         """Where hotels stand in an array of scores; unknown ones are left out."""

@@ -150,12 +150,12 @@ class AlignedTaste:
 
     def __init__(self, model: TasteModel, factors: Floats, general: Floats) -> None:
         self.model = model
-        self._factors = factors
+        self.factors = factors
         self._general = general * GENERAL_SHARE
 
     def scores(self, taste: Floats | None) -> Floats:
         """A score per row, higher is better. Without a taste: what everybody likes."""
         if taste is None:
             return self._general
-        scores: Floats = self._factors @ taste + self._general
+        scores: Floats = self.factors @ taste + self._general
         return scores

@@ -15,7 +15,9 @@ import bootstrap
 from booking.intake import Intake
 from booking.lookup import OrderLookup
 from booking.projection import Shelf
+from catalogue.feedback import FeedbackTeller, TasteShelf
 from catalogue.follower import Follower
+from catalogue.recommender import Recommender
 from search.lowest import LowestRates
 from settings import Settings
 from web import assets, problems
@@ -61,7 +63,9 @@ def build_app(settings: Settings) -> Flask:
         settings, connections=settings.web_threads + 4
     )
     catalogue = bootstrap.catalogue_reader(catalogue_valkey)
-    listings = Listings(Follower(catalogue), catalogue)
+    listings = Listings(
+        Follower(catalogue), catalogue, Recommender(TasteShelf(catalogue_valkey))
+    )
     _put_in_front(app, settings, listings)
     store = bootstrap.booking_store(settings)
     app.extensions["berth"] = Services(
@@ -90,6 +94,7 @@ def build_app(settings: Settings) -> Flask:
         lowest=LowestRates(search_valkey),
         catalogue=catalogue,
         listings=listings,
+        feedback=FeedbackTeller(catalogue_valkey, most_waiting=settings.feedback_max_waiting),
     )
     for blueprint in (api, search_api, hotels_api, health, pages, search_pages, hotels):
         app.register_blueprint(blueprint)

@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from web.finished import CACHE, HTML
-from web.listings import Listings
+from web.listings import Kept, Listings
+from web.visits import COOKIE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PREFIX = "/hotels"
 _OWN = len(_PREFIX) + 1
+_VISITOR = f"{COOKIE}="
 
 
 class Copies:
@@ -39,7 +41,10 @@ class Copies:
             and not environ.get("SCRIPT_NAME")
         ):
             copy = self._listings.copy(path[_OWN:], f"{path}?{environ.get('QUERY_STRING', '')}")
-            if copy is not None:
+            # A listing may have an order of its visitor's own; a hotel's page is everybody's.
+            if copy is not None and not (
+                isinstance(copy, Kept) and _VISITOR in environ.get("HTTP_COOKIE", "")
+            ):
                 start_response("200 OK", [
                     ("Content-Type", HTML), ("Content-Length", str(len(copy.body))),
                     ("ETag", f"W/{copy.etag}"), ("Cache-Control", CACHE),

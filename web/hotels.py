@@ -10,7 +10,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
 from catalogue.follower import Snapshot
-from catalogue.listing import Filters
+from catalogue.listing import Filters, Order
 from catalogue.slugs import slug_of_text
 from web import visits
 from web.api import answer
@@ -32,7 +32,7 @@ def listing() -> BaseResponse:
     name = request.full_path
     listings = services().listings
     snapshot = listings.snapshot()
-    kept = listings.kept(name, snapshot)
+    kept = None if visits.visitor_of(request) else listings.kept(name, snapshot)
     if kept is not None:
         return finished(kept.body, kept.etag, HTML)
     return _listing(name, snapshot, Filters())
@@ -49,7 +49,7 @@ def page(slug: str) -> BaseResponse:
         if part is not None:
             return finished(part.body, part.etag, HTML)
     name = request.full_path
-    kept = found.listings.kept(name, snapshot)
+    kept = None if visits.visitor_of(request) else found.listings.kept(name, snapshot)
     if kept is not None:
         return finished(kept.body, kept.etag, HTML)
     said = snapshot.words.parse(slug) if len(slug) <= SLUG_MAX_CHARS else None
@@ -89,11 +89,29 @@ def _listing(name: str, snapshot: Snapshot, said: Filters) -> BaseResponse:
         response = redirect(wanted, 302)
         response.headers["Cache-Control"] = REDIRECT_CACHE
         return response
+    listings = services().listings
     try:
-        made = services().listings.page(name, query, snapshot)
+        own = _own_order(query, snapshot)
+        if own is not None:
+            return own
+        made = listings.kept(name, snapshot) or listings.page(name, query, snapshot)
     except PageGone:
         return _missing("", snapshot, first=Query(filters=query.filters, order=query.order))
     return finished(made.body, made.etag, HTML)
+
+
+def _own_order(query: Query, snapshot: Snapshot) -> Response | None:
+    """The listing in the order of its visitor's taste, for those of whom something is known."""
+    visitor = visits.visitor_of(request)
+    if visitor is None or query.order is not Order.RECO:
+        return None
+    made = services().listings.personal(query, snapshot, visitor.visitor_id, visitor.seen)
+    if made is None:
+        return None
+    response = finished(made.body, made.etag, HTML)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Vary"] = "Accept-Encoding, Cookie"
+    return response
 
 
 def _differs(wanted: str) -> bool:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from threading import Lock
 
 import msgspec
 
 from catalogue.follower import Follower, Snapshot
 from catalogue.listing import Page, Value
+from catalogue.recommender import Recommender, Scores
 from catalogue.shelf import CatalogueReader, Part
 from errors import BadInput
 from web.listing_query import Query, address
@@ -47,13 +49,16 @@ class PageGone(BadInput):
 class Listings:
     """The listing of this process. Safe to use from many threads."""
 
-    def __init__(self, follower: Follower, reader: CatalogueReader) -> None:
+    def __init__(
+        self, follower: Follower, reader: CatalogueReader, recommender: Recommender
+    ) -> None:
         self._follower = follower
         self._reader = reader
+        self._recommender = recommender
         self._lock = Lock()
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._kept_bytes = 0
-        self._revision = (0, 0)
+        self._revision: tuple[tuple[int, int], str] = ((0, 0), "")
         self._hotels: OrderedDict[str, tuple[tuple[int, int], Part]] = OrderedDict()
 
     def start(self) -> None:
@@ -107,10 +112,11 @@ class Listings:
     def kept(self, name: str, snapshot: Snapshot) -> Kept | None:
         """What was made for this address since the last change."""
         with self._lock:
-            if self._revision != snapshot.revision:
+            revision = self._revision_of(snapshot)
+            if self._revision != revision:
                 self._kept.clear()
                 self._kept_bytes = 0
-                self._revision = snapshot.revision
+                self._revision = revision
                 return None
             found = self._kept.get(name) if self._follower.is_trusted else None
             if found is not None:
@@ -119,14 +125,28 @@ class Listings:
 
     def page(self, name: str, query: Query, snapshot: Snapshot) -> Kept:
         """The page of a query. Raises PageGone past the last."""
-        page = _found(query, snapshot, FACET_SHOWN)
+        page = _found(query, snapshot, self._recommender.general(snapshot), FACET_SHOWN)
         cards = self._reader.cards(page.hotel_ids)
         body = html(query, page, snapshot, [card for card in cards if card is not None])
         return self._keep(name, body, snapshot, whole=None not in cards)
 
+    def personal(
+        self, query: Query, snapshot: Snapshot, visitor: str, seen: Sequence[str]
+    ) -> Kept | None:
+        """The page in the order of one visitor's taste; kept for nobody. None when nothing is
+        known of it. Raises PageGone.
+        """
+        scores = self._recommender.personal(snapshot, visitor, seen)
+        if scores is None:
+            return None
+        page = _found(query, snapshot, scores, FACET_SHOWN)
+        cards = self._reader.cards(page.hotel_ids)
+        body = html(query, page, snapshot, [card for card in cards if card is not None])
+        return _made(body)
+
     def document(self, name: str, query: Query, snapshot: Snapshot) -> Kept:
         """The same as JSON."""
-        page = _found(query, snapshot)
+        page = _found(query, snapshot, self._recommender.general(snapshot))
         briefs = self._reader.briefs(page.hotel_ids)
         body = msgspec.json.encode({
             "total": page.total, "page_no": page.page_no, "page_size": page.page_size,
@@ -140,11 +160,11 @@ class Listings:
         return self._keep(name, body, snapshot, whole=None not in briefs)
 
     def _keep(self, name: str, body: bytes, snapshot: Snapshot, *, whole: bool) -> Kept:
-        etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-        made = Kept(gzip.compress(body, GZIP_LEVEL, mtime=0), etag)
+        made = _made(body)
         with self._lock:
             # A hotel that went away meanwhile left a gap: the next one to ask gets it right.
-            if whole and self._revision == snapshot.revision and name not in self._kept:
+            if (whole and self._revision == self._revision_of(snapshot)
+                    and name not in self._kept):
                 self._kept[name] = made
                 self._kept_bytes += len(name) + len(made.body)
                 while self._kept_bytes > KEPT_MAX_BYTES:
@@ -153,9 +173,21 @@ class Listings:
         return made
 
 
-def _found(query: Query, snapshot: Snapshot, values_max: int | None = None) -> Page:
+    def _revision_of(self, snapshot: Snapshot) -> tuple[tuple[int, int], str]:
+        """Of everything that a listing shows: the hotels, and the model that orders them."""
+        return snapshot.revision, self._recommender.version
+
+
+def _made(body: bytes) -> Kept:
+    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    return Kept(gzip.compress(body, GZIP_LEVEL, mtime=0), etag)
+
+
+def _found(
+    query: Query, snapshot: Snapshot, scores: Scores | None, values_max: int | None = None
+) -> Page:
     page = snapshot.index.page(query.filters, query.order, query.page_no, query.page_size,
-                               values_max=values_max)
+                               scores=scores, values_max=values_max)
     if query.page_no > page.page_count:
         raise PageGone(page.page_count)
     return page

@@ -11,6 +11,7 @@ from booking.intake import Intake
 from booking.lookup import OrderLookup, OrderView
 from booking.projection import Shelf
 from booking.store import BookingStore
+from catalogue.feedback import FeedbackTeller
 from catalogue.shelf import CatalogueReader
 from search.entries import SearchEntries
 from search.lowest import LowestRates
@@ -41,6 +42,7 @@ class Services(msgspec.Struct, frozen=True):
     lowest: LowestRates
     catalogue: CatalogueReader
     listings: Listings
+    feedback: FeedbackTeller
 
 
 def services() -> Services:

@@ -6,6 +6,7 @@ nobody, and is set only by the page's script after the page stands.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from decimal import Decimal
@@ -16,6 +17,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from ulid import ULID
 
 from catalogue import words
+from catalogue.feedback import Kind
 from catalogue.interest import Interest
 from errors import BerthError
 from search.lowest import Lowest
@@ -73,6 +75,7 @@ def visit(hotel_id: str) -> tuple[Visit, Visitor]:
     """
     known = visitor_of(request) or Visitor(str(ULID()))
     is_seen = hotel_id in known.seen
+    _tell(known.visitor_id, hotel_id, Kind.VIEW)
     interested = Interest(services().catalogue_valkey).look(hotel_id, count=not is_seen)
     rest = [one for one in known.seen if one != hotel_id]
     told = Visit(is_seen, interested, _lowest(hotel_id))
@@ -85,6 +88,34 @@ def set_cookie(response: Response, visitor: Visitor) -> None:
         COOKIE, _signer().dumps(msgspec.to_builtins(visitor)), max_age=COOKIE_LIFE_S,
         secure=services().settings.web_https, httponly=True, samesite="Lax",
     )
+
+
+def booked(email: str, hotel_id: str) -> None:
+    """Note that a buyer booked a hotel."""
+    _tell(buyer_id(email), hotel_id, Kind.BOOKING)
+
+
+def is_buyer(response: Response, email: str) -> None:
+    """From now on this browser is known as that buyer's, by an id that tells nobody who it is.
+
+    What they looked at before they bought stays with them.
+    """
+    known = visitor_of(request) or Visitor("")
+    set_cookie(response, Visitor(buyer_id(email), known.seen))
+
+
+def buyer_id(email: str) -> str:
+    """A keyed hash: the same buyer on any device, and no way back to the address."""
+    key = current_app.config["SECRET_KEY"].encode()
+    return "b-" + hashlib.blake2b(email.strip().lower().encode(), digest_size=12,
+                                  key=hashlib.sha256(key).digest()).hexdigest()
+
+
+def _tell(visitor: str, hotel_id: str, kind: Kind) -> None:
+    try:
+        services().feedback.tell(visitor, hotel_id, kind, at_ms=int(time.time() * 1_000))
+    except BerthError as error:
+        log.warning("a %s is not kept: %s", kind.value, error)  # the page matters more
 
 
 def _signer() -> URLSafeSerializer:
