@@ -148,9 +148,9 @@ def destinations() -> Destinations:
     )
 
 
-def rate_supplier_names() -> tuple[str, ...]:
+def rate_supplier_names(settings: Settings) -> tuple[str, ...]:
     """The suppliers that a search asks."""
-    return tuple(registry.ADAPTERS)
+    return tuple(registry.chosen(settings))
 
 
 def vendor_gate(settings: Settings, client: redis.Redis, stop: threading.Event) -> VendorGate:

@@ -87,7 +87,7 @@ def build_app(settings: Settings) -> Flask:
         ),
         entries=bootstrap.search_entries(settings, search_valkey),
         destinations=bootstrap.destinations(),
-        rate_suppliers=bootstrap.rate_supplier_names(),
+        rate_suppliers=bootstrap.rate_supplier_names(settings),
         search_throttle=SearchThrottle(
             search_valkey, searches_per_minute=settings.searches_per_minute
         ),

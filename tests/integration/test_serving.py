@@ -80,13 +80,20 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     b"GET /livez?email=ann@example.org HTTP/9.9\r\nHost: x\r\n\r\n",
     b"GET /livez?email=ann@example.org\r\n\r\n",
     b"GET /livez?email=ann@example.org HTTP/1.1 again\r\nHost: x\r\n\r\n",
-    b"GET /livez?email=ann@example.org&" + b"x" * 5_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /livez?email=ann@example.org&" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
 ])  # fmt: skip
 def test_no_address_of_a_customer_is_logged(served: Served, raw: bytes) -> None:
     before = len(served.log())
     assert served.send(raw).startswith(b"HTTP/1.")
     eventually(lambda: len(served.log()) > before, 5, "something was logged")
     assert "example.org" not in served.log()
+
+
+def test_an_address_may_name_a_thousand_hotels_and_no_more_than_that(served: Served) -> None:
+    hotels = "%2C".join(f"london-{n}" for n in range(1, 1_001)).encode()
+    head = b"GET /livez?hotel_ids=%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert served.send(head % hotels).startswith(b"HTTP/1.1 200")
+    assert served.send(head % (b"x" * 33_000)).startswith(b"HTTP/1.1 4")
 
 
 def test_a_path_cannot_forge_a_line_of_the_log(served: Served) -> None:
