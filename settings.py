@@ -227,6 +227,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Meta(ge=0.05, le=60, description="Longest wait for an answer with rates, and for "
                                                 "all polls of one; in seconds")
     ] = 20.0
+    rate_book_timeout_s: Annotated[
+        float, Meta(ge=0.05, le=60, description="Longest wait for one answer to a recheck or a "
+                                                 "booking of a rate, in seconds")
+    ] = 15.0
     rate_poll_ms: Annotated[
         int, Meta(ge=20, le=5_000, description="Pause between two polls of a polled supplier")
     ] = 250
@@ -358,11 +362,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def saga_worst_case_s(self) -> float:
-        """Longest time of flight plus room when every try times out, in seconds."""
+        """Longest time of a reservation when every try times out, in seconds.
+
+        Flight and room take that many tries each. The recheck and the booking of a rate begin no
+        try after two timeouts; the last one may wait for its turn, ask for a token, be refused,
+        and do both again.
+        """
         one_call = self.supplier_attempts * (
             self.supplier_timeout_s + self.supplier_backoff_max_s
         )
-        return 2 * one_call + self.heartbeat_ms / 1_000
+        one_step = 7 * self.rate_book_timeout_s + self.supplier_backoff_max_s
+        return 2 * max(one_call, one_step) + self.heartbeat_ms / 1_000
 
 
 def load(
@@ -386,9 +396,10 @@ def load(
         raise SettingsError(_explain(str(error))) from None
     if settings.hold_s <= settings.saga_worst_case_s:
         raise SettingsError(
-            f"HOLD_S is {settings.hold_s} s, but flight and room together may take "
-            f"{settings.saga_worst_case_s:.0f} s: a hold would expire under a reservation that "
-            "is still under way. Raise HOLD_S, or lower SUPPLIER_TIMEOUT_S or SUPPLIER_ATTEMPTS."
+            f"HOLD_S is {settings.hold_s} s, but a reservation may take "
+            f"{settings.saga_worst_case_s:.0f} s: a hold would expire under one that is still "
+            "under way. Raise HOLD_S, or lower SUPPLIER_TIMEOUT_S, SUPPLIER_ATTEMPTS or "
+            "RATE_BOOK_TIMEOUT_S."
         )
     if settings.lease_ms < 2 * settings.beat_ms:
         raise SettingsError(

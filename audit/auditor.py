@@ -23,6 +23,7 @@ from audit.orders import LIVE, OrderRules, Sold
 from audit.pulse import Glance, Pulse
 from audit.shelf import Package, check_shelf, read_package
 from audit.statuses import Bar, Statuses
+from audit.stays import check_stays
 from audit.supplier import SupplierBook, check_book
 from errors import SupplierAway
 
@@ -161,7 +162,7 @@ class Auditor:
                 look.states[state] += 1
                 for kind, words in rules.defects(order):
                     findings.fact(kind, words)
-                if state in LIVE:
+                if state in LIVE and "rate" not in order:
                     sold.add(order)
                 if rules.overdue(order):
                     findings.doubt(Kind.LOST, f"order {order['_id']} is still held, and its hold "
@@ -186,6 +187,7 @@ class Auditor:
         try:
             self._book.is_simulator()
             look.supplier_earlier = check_book(snapshot, self._book, compared)
+            look.supplier_earlier += check_stays(snapshot, self._book.stays(), compared)
         except SupplierAway as away:
             # Half a comparison is none: what it found so far is dropped.
             look.supplier = f"not looked at: {away}"

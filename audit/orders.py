@@ -26,6 +26,7 @@ _FOLLOWERS = {
 }
 _NUMBER = re.compile(r"[1-9][0-9]{0,7}", re.ASCII)
 _PARTS = frozenset({"flight", "room"})
+_STAY = frozenset({"stay"})
 
 
 def whole(value: object) -> int | None:
@@ -69,7 +70,9 @@ class OrderRules:
 
     def _defects(self, order: Document) -> Iterator[Defect]:
         yield from _life(order)
-        if order["state"] in LIVE:
+        if "rate" in order:
+            yield from _rate(order)
+        elif order["state"] in LIVE:
             yield from _unit(order)
             yield from self._slot(order)
         else:
@@ -99,7 +102,7 @@ class OrderRules:
             return
         if order["state"] in LIVE:
             yield Kind.DRIFTED, f"is {order['state']} and owes a cancellation"
-        elif not owed or not set(owed) <= _PARTS:
+        elif not owed or not set(owed) <= (_STAY if "rate" in order else _PARTS):
             yield Kind.DRIFTED, f"owes what nobody can cancel: {owed!r}"
         elif since is None:
             yield Kind.OWED_OVERDUE, f"owes {', '.join(owed)}, but since when is not written down"
@@ -143,6 +146,15 @@ def _unit(order: Document) -> Iterator[Defect]:
         yield Kind.OVERSOLD, f"carries unit {unit}, beyond the quota of {seen} that it saw"
 
 
+def _rate(order: Document) -> Iterator[Defect]:
+    """An order of a hotel rate takes no unit of any package."""
+    for field in ("unit", "slot", "quota_seen", "flight_ticket_number"):
+        if field in order:
+            yield Kind.DRIFTED, f"is for a rate and carries a {field}"
+    if order.get("package") is not None or whole(order.get("package_id")):
+        yield Kind.DRIFTED, "is for a rate and for a package"
+
+
 def _fields_of_state(order: Document) -> Iterator[Defect]:
     state = order["state"]
     if state == "held" and not isinstance(order.get("hold_expires_at"), DatetimeMS):
@@ -150,7 +162,8 @@ def _fields_of_state(order: Document) -> Iterator[Defect]:
     if state != "held" and "hold_expires_at" in order:
         yield Kind.DRIFTED, f"is {state} and its hold still has an end"
     if state == "confirmed":
-        for field in ("flight_ticket_number", "hotel_reservation_number"):
+        wanted = ("flight_ticket_number", "hotel_reservation_number")
+        for field in wanted[1:] if "rate" in order else wanted:
             if not order.get(field):
                 yield Kind.SUPPLIER_MISSING, f"is confirmed without a {field.replace('_', ' ')}"
 

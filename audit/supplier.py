@@ -22,7 +22,7 @@ from errors import SupplierAway
 
 PAGE = 5_000
 ANSWER_TIMEOUT_S = 15.0
-_ORDER_FIELDS = ("state", "owed", "flight_ticket_number", "hotel_reservation_number")
+_ORDER_FIELDS = ("state", "owed", "rate", "flight_ticket_number", "hotel_reservation_number")
 _ORDER_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}", re.ASCII)
 
 
@@ -43,6 +43,21 @@ class Entry(msgspec.Struct, frozen=True):
 class _Page(msgspec.Struct, frozen=True):
     reservations: list[Entry]
     next_after: str | None
+
+
+class Stay(msgspec.Struct, frozen=True):
+    """A booking of a hotel rate at one of the simulated vendors."""
+
+    vendor: str
+    client_reference: str
+    number: str
+    price: str
+    currency: str
+    state: Literal["booked", "cancelled"]
+
+
+class _Stays(msgspec.Struct, frozen=True):
+    stays: list[Stay]
 
 
 class _Row(NamedTuple):
@@ -86,6 +101,21 @@ class SupplierBook:
             yield from page.reservations
             after = page.next_after
 
+    def stays(self) -> Iterator[Stay]:
+        """All bookings of hotel rates, by vendor and reference."""
+        vendor = reference = ""
+        while True:
+            raw = self._get("/api/simulator/stays", {
+                "after_vendor": vendor, "after_reference": reference, "limit": str(PAGE)})
+            try:
+                page = msgspec.json.decode(raw, type=_Stays).stays
+            except msgspec.MsgspecError as error:
+                raise SupplierAway(f"its stays cannot be read: {error}") from error
+            yield from page
+            if len(page) < PAGE:
+                return
+            vendor, reference = page[-1].vendor, page[-1].client_reference
+
     def _get(self, path: str, query: dict[str, str]) -> bytes:
         try:
             answer = self._session.get(
@@ -107,7 +137,8 @@ def check_book(snapshot: Snapshot, book: SupplierBook, findings: Findings) -> in
     the outside world keeps its book. Raises SupplierAway and EngineAway.
     """
     merged = heapq.merge(
-        (_Row(str(order["_id"]), order=order) for order in snapshot.orders(_ORDER_FIELDS)),
+        (_Row(str(order["_id"]), order=order) for order in snapshot.orders(_ORDER_FIELDS)
+         if "rate" not in order),
         (_Row(entry.key, flight=entry) for entry in book.entries("flights")),
         (_Row(entry.key, room=entry) for entry in book.entries("hotels")),
         key=attrgetter("key"),

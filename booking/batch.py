@@ -11,13 +11,15 @@ from booking.commands import (
     Command,
     Compensate,
     PlaceOrder,
+    PlaceRateOrder,
     ReservationConfirmed,
     ReservationFailed,
     ReservationJob,
     Reserve,
+    ReserveStay,
 )
 from booking.decisions import Outcome, Verdict, decide
-from booking.model import COMPENSATION_ORDER, FINAL, Order, State
+from booking.model import COMPENSATION_ORDER, FINAL, STAY_ONLY, Order, State
 
 
 class Status(msgspec.Struct, frozen=True, array_like=True):
@@ -77,12 +79,15 @@ def decide_batch(
             ):
                 # A reservation for an order that nobody knows, as after a restore of an old
                 # backup: there is no order to owe it, so it is undone at once.
-                orphans.append(Compensate(order_id=command.order_id, parts=COMPENSATION_ORDER))
+                orphans.append(Compensate(
+                    order_id=command.order_id, supplier=command.supplier,
+                    parts=STAY_ONLY if command.supplier else COMPENSATION_ORDER,
+                ))
             continue
         if outcome.verdict is Verdict.APPLIED:
             ledger.apply(outcome.order)
         touched[command.order_id] = outcome
-        if type(command) is PlaceOrder:
+        if type(command) is PlaceOrder or type(command) is PlaceRateOrder:
             placed.add(command.order_id)
     orders = [outcome.order for outcome in touched.values() if outcome.order is not None]
     return Decided(
@@ -96,11 +101,15 @@ def follow_ups(orders: Iterable[Order], placed: set[str]) -> list[ReservationJob
     """What the orders ask of the supplier as they stand after the batch."""
     jobs: list[ReservationJob] = []
     for order in orders:
-        if order.state is State.HELD and order.order_id in placed and order.package is not None:
-            jobs.append(Reserve(order_id=order.order_id, flight=order.package.flight,
-                                stay=order.package.stay))
+        if order.state is State.HELD and order.order_id in placed:
+            if order.package is not None:
+                jobs.append(Reserve(order_id=order.order_id, flight=order.package.flight,
+                                    stay=order.package.stay))
+            elif order.rate is not None:
+                jobs.append(ReserveStay(order_id=order.order_id, rate=order.rate))
         elif order.owed:
-            jobs.append(Compensate(order_id=order.order_id, parts=order.owed))
+            supplier = order.rate.facts.supplier if order.rate else ""
+            jobs.append(Compensate(order_id=order.order_id, parts=order.owed, supplier=supplier))
     return jobs
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
-from booking.model import Part, Reason
+from booking.model import Guest, Part, RateOffer, Reason
 from errors import BrokenJob, NewerJob
 
-VERSION = 1
+# 2: orders of hotel rates.
+VERSION = 2
 
 
 class _Job(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=True):
@@ -27,6 +28,15 @@ class PlaceOrder(_Job, frozen=True, tag="place_order"):
     accepted_ms: int
 
 
+class PlaceRateOrder(_Job, frozen=True, tag="place_rate_order"):
+    """A customer's order of a hotel rate, which is copied here: its search may expire."""
+
+    rate: RateOffer
+    email: str
+    guest: Guest
+    accepted_ms: int
+
+
 class CancelOrder(_Job, frozen=True, tag="cancel_order"):
     """The customer wants the order undone."""
 
@@ -38,10 +48,11 @@ class ExpireHold(_Job, frozen=True, tag="expire_hold"):
 
 
 class ReservationConfirmed(_Job, frozen=True, tag="reservation_confirmed"):
-    """Flight and room are booked."""
+    """Flight and room are booked; or, with the `supplier` of a rate, the stay alone."""
 
-    flight_ticket_number: str
     hotel_reservation_number: str
+    flight_ticket_number: str | None = None
+    supplier: str = ""
 
 
 class ReservationFailed(_Job, frozen=True, tag="reservation_failed"):
@@ -49,14 +60,17 @@ class ReservationFailed(_Job, frozen=True, tag="reservation_failed"):
 
     reason: Reason
     may_exist: tuple[Part, ...] = ()
+    supplier: str = ""
 
 
 class ReservationCompensated(_Job, frozen=True, tag="reservation_compensated"):
     """What was owed is cancelled at the supplier; tombstones stand there."""
 
 
+Placing = PlaceOrder | PlaceRateOrder
 Command = (
     PlaceOrder
+    | PlaceRateOrder
     | CancelOrder
     | ExpireHold
     | ReservationConfirmed
@@ -72,13 +86,20 @@ class Reserve(_Job, frozen=True, tag="reserve"):
     stay: str
 
 
+class ReserveStay(_Job, frozen=True, tag="reserve_stay"):
+    """Check the pinned rate once more at its supplier, and book it."""
+
+    rate: RateOffer
+
+
 class Compensate(_Job, frozen=True, tag="compensate"):
-    """Cancel at the supplier, in this order."""
+    """Cancel at the supplier, in this order. A stay is cancelled at the named `supplier`."""
 
     parts: tuple[Part, ...]
+    supplier: str = ""
 
 
-ReservationJob = Reserve | Compensate
+ReservationJob = Reserve | ReserveStay | Compensate
 
 
 class _Header(msgspec.Struct):
@@ -137,6 +158,18 @@ def _unreadable(raw: bytes, error: Exception) -> NewerJob | BrokenJob:
 class _OpenPlaceOrder(_Job, frozen=True, tag="place_order"):
     package_id: int
     email: str
+
+
+class _OpenPlaceRateOrder(_Job, frozen=True, tag="place_rate_order"):
+    rate: RateOffer
+    email: str
+    guest: Guest
+
+
+def open_place_rate_order(order_id: str, rate: RateOffer, email: str, guest: Guest) -> bytes:
+    """A PlaceRateOrder without its last member, as below."""
+    job = _OpenPlaceRateOrder(order_id=order_id, rate=rate, email=email, guest=guest)
+    return _encoder.encode(job).removesuffix(b"}") + b","
 
 
 def open_place_order(order_id: str, package_id: int, email: str) -> bytes:

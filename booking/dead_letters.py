@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from booking.commands import VERSION, PlaceOrder
-from booking.model import Event, Order, Reason, State
+from booking.commands import VERSION, PlaceRateOrder, Placing
+from booking.model import NO_PACKAGE, Event, Order, Reason, State
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,12 +29,20 @@ def decode(raw: bytes) -> DeadLetter:
     return msgspec.json.decode(raw, type=DeadLetter)
 
 
-def buried_order(command: PlaceOrder, now_ms: int) -> Order:
+def buried_order(command: Placing, now_ms: int) -> Order:
     """How an order ends whose job could not be applied."""
+    rate = guest = None
+    package_id = NO_PACKAGE
+    if isinstance(command, PlaceRateOrder):
+        rate, guest = command.rate, command.guest
+    else:
+        package_id = command.package_id
     return Order(
         order_id=command.order_id,
         email=command.email,
-        package_id=command.package_id,
+        package_id=package_id,
+        rate=rate,
+        guest=guest,
         package=None,
         state=State.REJECTED,
         reason=Reason.INTERNAL_ERROR,

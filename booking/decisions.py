@@ -17,13 +17,14 @@ from booking.commands import (
     Command,
     ExpireHold,
     PlaceOrder,
+    PlaceRateOrder,
     ReservationCompensated,
     ReservationConfirmed,
     ReservationFailed,
 )
 from booking.model import (
-    COMPENSATION_ORDER,
     LIVE,
+    NO_PACKAGE,
     TRANSITIONS,
     Event,
     Order,
@@ -61,18 +62,22 @@ def decide(ledger: Ledger, command: Command, now_ms: int, *, hold_ms: int) -> Ou
             if order is not None:
                 return Outcome(Verdict.ALREADY_APPLIED, order)
             return Outcome(Verdict.APPLIED, _place(ledger, command, now_ms, hold_ms))
+        case PlaceRateOrder():
+            if order is not None:
+                return Outcome(Verdict.ALREADY_APPLIED, order)
+            return Outcome(Verdict.APPLIED, _place_rate(command, now_ms, hold_ms))
         case _ if order is None:
             return Outcome(Verdict.UNKNOWN_ORDER, None)
         case CancelOrder():
             if order.state not in LIVE:
                 return Outcome(Verdict.ALREADY_APPLIED, order)
-            return _end(order, State.CANCELLED, Reason.CUSTOMER_REQUEST, COMPENSATION_ORDER, now_ms)
+            return _end(order, State.CANCELLED, Reason.CUSTOMER_REQUEST, order.bookable, now_ms)
         case ExpireHold():
             if order.state is not State.HELD:
                 return Outcome(Verdict.ALREADY_APPLIED, order)
             if order.hold_expires_ms is None or command.at_ms < order.hold_expires_ms:
                 return Outcome(Verdict.NOT_DUE, order)
-            return _end(order, State.EXPIRED, Reason.HOLD_EXPIRED, COMPENSATION_ORDER, now_ms)
+            return _end(order, State.EXPIRED, Reason.HOLD_EXPIRED, order.bookable, now_ms)
         case ReservationConfirmed():
             return _confirm(order, command, now_ms)
         case ReservationFailed():
@@ -133,6 +138,27 @@ def _place(ledger: Ledger, command: PlaceOrder, now_ms: int, hold_ms: int) -> Or
     )
 
 
+def _place_rate(command: PlaceRateOrder, now_ms: int, hold_ms: int) -> Order:
+    """Held at once: a rate has no quota of ours, and its supplier has the last word."""
+    return Order(
+        order_id=command.order_id,
+        email=command.email,
+        package_id=NO_PACKAGE,
+        package=None,
+        state=State.HELD,
+        reason=None,
+        accepted_ms=command.accepted_ms,
+        decided_ms=now_ms,
+        history=(
+            Event(State.QUEUED, None, command.accepted_ms),
+            Event(State.HELD, None, now_ms),
+        ),
+        hold_expires_ms=now_ms + hold_ms,
+        rate=command.rate,
+        guest=command.guest,
+    )
+
+
 def _refusal(package: Package | None, command: PlaceOrder) -> Reason | None:
     """The sale window is judged by the moment of acceptance: queueing costs nobody a package."""
     if package is None:
@@ -151,7 +177,7 @@ def _confirm(order: Order, command: ReservationConfirmed, now_ms: int) -> Outcom
     if order.state is State.CONFIRMED:
         return Outcome(Verdict.ALREADY_APPLIED, order)
     if order.state is not State.HELD:
-        return _late(order, COMPENSATION_ORDER)
+        return _late(order, order.bookable)
     confirmed = _moved(order, State.CONFIRMED, None, now_ms)
     return Outcome(
         Verdict.APPLIED,
@@ -176,7 +202,7 @@ def _end(
             unit=None,
             slot=None,
             hold_expires_ms=None,
-            owed=_owing(may_exist),
+            owed=_owing(order, may_exist),
         ),
     )
 
@@ -189,15 +215,15 @@ def _late(order: Order, may_exist: tuple[Part, ...]) -> Outcome:
     """
     if order.state in LIVE or not may_exist or order.owed or order.compensated:
         return Outcome(Verdict.ALREADY_APPLIED, order)
-    return Outcome(Verdict.APPLIED, msgspec.structs.replace(order, owed=_owing(may_exist)))
+    return Outcome(Verdict.APPLIED, msgspec.structs.replace(order, owed=_owing(order, may_exist)))
 
 
-def _owing(may_exist: tuple[Part, ...]) -> tuple[Part, ...]:
-    """Both parts, as soon as one may exist. Whoever reports it knows only of its own tries: the
+def _owing(order: Order, may_exist: tuple[Part, ...]) -> tuple[Part, ...]:
+    """All parts, as soon as one may exist. Whoever reports it knows only of its own tries: the
     same job may have gone on elsewhere, in a worker that slept or from a duplicate, and book the
     other part after it. A tombstone for what was never there costs nothing.
     """
-    return COMPENSATION_ORDER if may_exist else ()
+    return order.bookable if may_exist else ()
 
 
 def _moved(order: Order, state: State, reason: Reason | None, now_ms: int) -> Order:

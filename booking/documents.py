@@ -25,11 +25,14 @@ from booking.model import (
     PRICE_DIGITS_MAX,
     QUOTA_MAX,
     Event,
+    Guest,
     Order,
     Package,
     PackageAbout,
     PackageFacts,
     Part,
+    RateFacts,
+    RateOffer,
     Reason,
     State,
 )
@@ -67,6 +70,11 @@ def order_document(order: Order) -> Document:
         "decided_at": _date(order.decided_ms),
         "history": [_event_document(event) for event in order.history],
     }
+    if order.rate is not None:
+        document["rate"] = (msgspec.structs.asdict(order.rate.facts)
+                            | {"vendor_key": order.rate.vendor_key})
+    if order.guest is not None:
+        document["guest"] = msgspec.structs.asdict(order.guest)
     if order.quota_seen is not None:
         document["quota_seen"] = order.quota_seen
     _sometimes(order, document)
@@ -97,7 +105,7 @@ def order_change(before: Order, after: Order) -> Change:
     new_events = after.history[len(before.history):]
     if new_events:
         update["$push"] = {"history": {"$each": [_event_document(e) for e in new_events]}}
-    own = "flight_ticket_number" in changed or "unit" in changed or "slot" in changed
+    own = "hotel_reservation_number" in changed or "unit" in changed or "slot" in changed
     twin = None if own else (
         before.state, after.state, after.reason, after.decided_ms, after.owed, after.compensated,
         new_events, tuple(gone),
@@ -161,7 +169,17 @@ def read_order(document: Document) -> Order:
         hotel_reservation_number=document.get("hotel_reservation_number"),
         owed=tuple(Part(part) for part in document.get("owed", ())),
         compensated=document.get("compensated", False),
+        rate=_rate(document.get("rate")),
+        guest=Guest(**document["guest"]) if "guest" in document else None,
     )
+
+
+def _rate(document: Document | None) -> RateOffer | None:
+    if document is None:
+        return None
+    facts = dict(document)
+    vendor_key = facts.pop("vendor_key")
+    return RateOffer(RateFacts(**facts), vendor_key)
 
 
 def _reason(text: str | None) -> Reason | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 import redis
@@ -14,7 +15,8 @@ import redis.exceptions
 from ulid import ULID
 
 from booking import commands
-from booking.model import MOMENT_END_MS
+from booking.model import MOMENT_END_MS, Guest, RateOffer
+from engine_errors import valkey_errors
 from errors import BerthError
 from queues.keys import BOOKING
 from queues.scripts import Script
@@ -34,6 +36,10 @@ class Refusal(BerthError):  # noqa: N818 (a refusal is an answer of the door, no
 
 class UnknownPackage(Refusal):
     """No such package is on sale."""
+
+
+class RateGone(Refusal):
+    """No search that still lives has this rate."""
 
 
 class SaleClosed(Refusal):
@@ -88,6 +94,7 @@ class Intake:
         idempotency_ttl_s: int,
         new_id: Callable[[], str] = new_order_id,
     ) -> None:
+        self._client = client
         self._accept = Script(client, "accept")
         self._push = Script(client, "push")
         self._backlog_max_jobs = backlog_max_jobs
@@ -103,16 +110,47 @@ class Intake:
         """
         order_id = self._new_id()
         head = commands.open_place_order(order_id, package_id, email)
+        return self._queue(order_id, str(package_id), head, email, idempotency_key,
+                           _digest(f"{package_id} {email}"), b"")
+
+    def accept_rate(
+        self, rate: RateOffer, email: str, guest: Guest, idempotency_key: str | None
+    ) -> Accepted:
+        """Queue an order of a hotel rate, in one round trip; raises as `accept` does."""
+        order_id = self._new_id()
+        head = commands.open_place_rate_order(order_id, rate, email, guest)
+        return self._queue(order_id, "", head, email, idempotency_key,
+                           _rate_digest(rate.facts.id, email, guest),
+                           msgspec.json.encode(rate.facts))
+
+    def accepted_before(
+        self, rate_id: str, email: str, guest: Guest, idempotency_key: str
+    ) -> Accepted | None:
+        """The first answer to the key, for a rate that can no longer be looked up.
+
+        None when the key is new. Raises KeyReused.
+        """
+        with valkey_errors():
+            seen = cast("bytes | None", self._client.get(BOOKING.idempotency(idempotency_key)))
+        if seen is None:
+            return None
+        order_id, body = seen.decode().split()
+        if body != _rate_digest(rate_id, email, guest):
+            raise KeyReused("this Idempotency-Key belongs to another order")
+        return Accepted(order_id, replayed=True)
+
+    def _queue(
+        self, order_id: str, package_id: str, head: bytes, email: str,
+        idempotency_key: str | None, body: str, facts: bytes,
+    ) -> Accepted:
         keys = [BOOKING.jobs, BOOKING.bell, BOOKING.counters, BOOKING.status(order_id),
                 BOOKING.doors, BOOKING.pressure]
-        body = ""
         if idempotency_key is not None:
             keys.append(BOOKING.idempotency(idempotency_key))
-            body = hashlib.sha256(f"{package_id} {email}".encode()).hexdigest()[:32]
         try:
             answer = self._accept(keys, [
                 order_id, package_id, head, email, body, self._idempotency_ttl_ms,
-                self._backlog_max_jobs, self._backlog_max_bytes,
+                self._backlog_max_jobs, self._backlog_max_bytes, facts,
             ])
         except redis.exceptions.OutOfMemoryError as error:
             raise Overloaded("Valkey is at its memory limit") from error
@@ -126,6 +164,15 @@ class Intake:
         )
         if waiting < 0:
             raise Overloaded("the backlog is full")
+
+
+def _digest(words: str) -> str:
+    """What is compared when a key comes again."""
+    return hashlib.sha256(words.encode()).hexdigest()[:32]
+
+
+def _rate_digest(rate_id: str, email: str, guest: Guest) -> str:
+    return _digest("\x1f".join((rate_id, email, guest.given_name, guest.family_name)))
 
 
 def _understand(answer: list[bytes]) -> Accepted:

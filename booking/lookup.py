@@ -9,7 +9,7 @@ import re
 import msgspec
 import redis
 
-from booking.model import Order, PackageFacts, Reason, State
+from booking.model import Order, PackageFacts, RateFacts, Reason, State
 from booking.store import BookingStore
 from engine_errors import valkey_errors
 from queues.keys import BOOKING
@@ -32,6 +32,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     reason: Reason | None
     package: PackageFacts | None
+    rate: RateFacts | None
     flight_ticket_number: str | None
     hotel_reservation_number: str | None
     position: int | None
@@ -69,14 +70,18 @@ class OrderLookup:
     ) -> OrderView | None:
         if not _same(status[b"email"].decode(), email):
             return None
-        with valkey_errors():
-            package = self._client.hget(BOOKING.packages, status[b"package_id"].decode())
+        package = None
+        if package_id := status[b"package_id"].decode():
+            with valkey_errors():
+                package = self._client.hget(BOOKING.packages, package_id)
+        rate = status.get(b"rate")
         accepted_at = moment(int(status[b"accepted_ms"]))
         return OrderView(
             order_id=order_id,
             state=State.QUEUED,
             reason=None,
             package=msgspec.json.decode(package, type=PackageFacts) if package else None,
+            rate=msgspec.json.decode(rate, type=RateFacts) if rate else None,
             flight_ticket_number=None,
             hotel_reservation_number=None,
             position=max(1, int(status[b"seq"]) - applied),
@@ -92,6 +97,7 @@ def _decided(order: Order) -> OrderView:
         state=order.state,
         reason=order.reason,
         package=order.package,
+        rate=order.rate.facts if order.rate else None,
         flight_ticket_number=order.flight_ticket_number,
         hotel_reservation_number=order.hotel_reservation_number,
         position=None,

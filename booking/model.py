@@ -32,6 +32,7 @@ class Reason(StrEnum):
     LIMIT_REACHED = "limit_reached"
     FLIGHT_DECLINED = "flight_declined"
     ROOM_DECLINED = "room_declined"
+    PRICE_CHANGED = "price_changed"
     SUPPLIER_UNREACHABLE = "supplier_unreachable"
     HOLD_EXPIRED = "hold_expired"
     CUSTOMER_REQUEST = "customer_request"
@@ -57,10 +58,15 @@ class Part(StrEnum):
 
     FLIGHT = "flight"
     ROOM = "room"
+    STAY = "stay"
 
 
 # A room is cancelled before the flight that it needs a ticket of.
 COMPENSATION_ORDER: tuple[Part, ...] = (Part.ROOM, Part.FLIGHT)
+# What may be booked for an order of a rate.
+STAY_ONLY: tuple[Part, ...] = (Part.STAY,)
+# The package of an order that is for a rate.
+NO_PACKAGE = 0
 
 
 class PackageFacts(msgspec.Struct, frozen=True):
@@ -74,6 +80,42 @@ class PackageFacts(msgspec.Struct, frozen=True):
     stay: str
     price: str
     currency: str
+
+
+class RateFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A hotel rate that the customer bought, as it was pinned when the order was accepted.
+
+    `price` is a decimal string for the whole stay and all guests, in `currency` (ISO 4217);
+    `check_in` and `check_out` are ISO dates. `room` and `board` are the supplier's words.
+    """
+
+    id: str
+    hotel_id: str
+    hotel: str
+    city: str
+    room: str
+    board: str
+    check_in: str
+    check_out: str
+    guests: int
+    price: str
+    currency: str
+    refundable: bool
+    supplier: str
+
+
+class RateOffer(msgspec.Struct, frozen=True):
+    """A pinned rate, and what its supplier wants back for the recheck; no view shows that."""
+
+    facts: RateFacts
+    vendor_key: str
+
+
+class Guest(msgspec.Struct, frozen=True):
+    """In whose name a stay is booked. Empty: as the e-mail address says."""
+
+    given_name: str = ""
+    family_name: str = ""
 
 
 class PackageAbout(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +163,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """An order from its first decision on.
 
+    An order is for a package or for a `rate`; the latter has no unit, and NO_PACKAGE.
+
     `unit` and `slot` are numbers from 1, held only while the order is live. `quota_seen` is the
     quota at the moment of the hold. `owed` is what is still to be cancelled at the supplier;
     `compensated` says that it was, and that tombstones stand there for whatever comes late.
@@ -143,3 +187,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     hotel_reservation_number: str | None = None
     owed: tuple[Part, ...] = ()
     compensated: bool = False
+    rate: RateOffer | None = None
+    guest: Guest | None = None
+
+    @property
+    def bookable(self) -> tuple[Part, ...]:
+        """All that may be booked for it, in the order of its cancellation."""
+        return STAY_ONLY if self.rate is not None else COMPENSATION_ORDER

@@ -34,6 +34,7 @@ from consumer.fetch_workers import FetchWorkersAlive
 from consumer.interactions import InteractionsConsumer
 from consumer.reservation import ReservationConsumer, Saga
 from consumer.search import SearchConsumer
+from consumer.stays import Stays
 from errors import BerthError, EngineAway, NewerJob, SettingsError
 from queues.fitness import check_valkey, memory_percent
 from queues.keys import FEEDBACK, INTERACTIONS, SEARCH
@@ -149,7 +150,7 @@ def _reservation(settings: Settings, stop: threading.Event) -> Consumer:
     )
     return ReservationConsumer(
         bootstrap.reservation_work(settings, client, _own_name()),
-        Saga(store, supplier),
+        Saga(store, supplier, _stays(settings, threads, stop)),
         threads=threads,
         heartbeat_ms=settings.heartbeat_ms,
         stop=stop,
@@ -228,6 +229,23 @@ def _interactions(settings: Settings, stop: threading.Event) -> Consumer:
         name=_own_name(),
         kept_days=settings.interactions_kept_days,
         stop=stop,
+    )
+
+
+def _stays(settings: Settings, threads: int, stop: threading.Event) -> Stays:
+    """Every supplier of rates, with waits of its own: a hold must outlast them."""
+    timeout_s = settings.rate_book_timeout_s
+    patient = msgspec.structs.replace(settings, rate_timeout_s=timeout_s)
+    client = bootstrap.connect_search_valkey(settings, connections=threads + 2)
+    gate = bootstrap.vendor_gate(settings, client, stop)
+    return Stays(
+        bootstrap.rate_suppliers(patient, client, stop, pool_size=threads),
+        place=lambda supplier: gate.call(supplier, until_s=time.monotonic() + timeout_s),
+        timeout_s=timeout_s,
+        attempts=settings.supplier_attempts,
+        backoff_max_s=settings.supplier_backoff_max_s,
+        stop=stop,
+        now_ms=lambda: time.time_ns() // 1_000_000,
     )
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from booking import commands
 from booking.batch import follow_ups, status
-from booking.commands import Command, PlaceOrder
+from booking.commands import Command, PlaceOrder, PlaceRateOrder
 from booking.dead_letters import DeadLetter, buried_order
 from booking.dead_letters import encode as encode_letter
 from booking.model import Order
@@ -251,7 +251,7 @@ class BookingConsumer:
             command = None
         order = self._order_of_buried(command, taken.now_ms) if command else None
         if order is not None:
-            placed = {order.order_id} if isinstance(command, PlaceOrder) else set()
+            placed = {order.order_id} if isinstance(command, PlaceOrder | PlaceRateOrder) else set()
             told.statuses = [msgspec.structs.astuple(status(order))]
             told.reservations = [
                 commands.encode(job).decode() for job in follow_ups([order], placed)
@@ -263,7 +263,7 @@ class BookingConsumer:
         """The order that a buried job names, as it stands. One that was to be placed ends here."""
         try:
             order = self._store.find_order(command.order_id)
-            if order is None and isinstance(command, PlaceOrder):
+            if order is None and isinstance(command, PlaceOrder | PlaceRateOrder):
                 order = buried_order(command, now_ms)
                 self._store.write([(None, order)])
         except BerthError:

@@ -24,11 +24,13 @@ from booking.commands import (
     ReservationFailed,
     ReservationJob,
     Reserve,
+    ReserveStay,
 )
 from booking.dead_letters import DeadLetter
 from booking.dead_letters import encode as encode_letter
-from booking.model import Part, Reason, State
+from booking.model import STAY_ONLY, Part, Reason, State
 from booking.store import BookingStore
+from consumer.stays import Stays
 from errors import BrokenJob, EngineAway, NewerJob, SupplierAway, SupplierDeclined
 from queues.shared_work import SharedWork
 
@@ -50,17 +52,22 @@ class Supplier(Protocol):
 class Saga:
     """What one job does at the supplier, and the report of it. Holds no state."""
 
-    def __init__(self, store: BookingStore, supplier: Supplier) -> None:
+    def __init__(self, store: BookingStore, supplier: Supplier, stays: Stays) -> None:
         self._store = store
         self._supplier = supplier
+        self._stays = stays
 
     def run(self, job: ReservationJob) -> Command | None:
         """The report, or None when there is nothing to report. Raises EngineAway."""
-        if isinstance(job, Compensate):
+        if isinstance(job, Compensate) and not job.supplier:
             return self._compensate(job)
         order = self._store.find_order(job.order_id)
+        if isinstance(job, Compensate):
+            return self._stays.compensate(job, order)
         if order is None or order.state is not State.HELD:
             return None  # it ended meanwhile; whatever it owes, its ending has asked for
+        if isinstance(job, ReserveStay):
+            return self._stays.reserve(order, job)
         return self._reserve(job)
 
     def _reserve(self, job: Reserve) -> Command:
@@ -211,5 +218,10 @@ class ReservationConsumer:
             report = commands.encode(ReservationFailed(
                 order_id=job.order_id, reason=Reason.INTERNAL_ERROR,
                 may_exist=(Part.ROOM, Part.FLIGHT),
+            ))
+        elif isinstance(job, ReserveStay):
+            report = commands.encode(ReservationFailed(
+                order_id=job.order_id, reason=Reason.INTERNAL_ERROR, may_exist=STAY_ONLY,
+                supplier=job.rate.facts.supplier,
             ))
         self._work.report(raw, report, dead_letter=encode_letter(letter))

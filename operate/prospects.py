@@ -13,7 +13,15 @@ import msgspec
 
 from booking import commands
 from booking.allotment import Ledger
-from booking.commands import Command, PlaceOrder, ReservationConfirmed, ReservationJob, Reserve
+from booking.commands import (
+    Command,
+    PlaceOrder,
+    PlaceRateOrder,
+    ReservationConfirmed,
+    ReservationJob,
+    Reserve,
+    ReserveStay,
+)
 from booking.dead_letters import DeadLetter
 from booking.decisions import Verdict, decide
 from booking.model import Order, State
@@ -49,7 +57,7 @@ def prospect(letter: DeadLetter, order: Order | None, now_ms: int) -> Prospect:
 
 
 def _booking(command: Command, order: Order | None, now_ms: int) -> Prospect:
-    if isinstance(command, PlaceOrder):
+    if isinstance(command, PlaceOrder | PlaceRateOrder):
         return _place(order)
     if order is None:
         if isinstance(command, ReservationConfirmed):
@@ -82,7 +90,7 @@ def _place(order: Order | None) -> Prospect:
 
 
 def _reservation(job: ReservationJob, order: Order | None) -> Prospect:
-    if isinstance(job, Reserve):
+    if isinstance(job, Reserve | ReserveStay):
         if order is None or order.state is not State.HELD:
             return Prospect(Use.USELESS, f"the order is {_words(order)} and no longer waits for a "
                                          "reservation")

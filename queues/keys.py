@@ -59,8 +59,8 @@ class WorkKeys:
 class BookingKeys(QueueKeys):
     """Keys of the booking road.
 
-    status:<order>      hash    state, reason, email, package_id, seq, accepted_ms; expires only
-                                once the order is final
+    status:<order>      hash    state, reason, email, package_id or rate, seq, accepted_ms; expires
+                                only once the order is final
     idempotency:<hash>  string  `<order> <hash of the body>`, expires
     packages            hash    package id -> JSON as GET /api/packages shows it (a projection)
     doors               hash    package id -> `<starts_ms> <ends_ms>` or `closed` (a projection)

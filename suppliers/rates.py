@@ -162,6 +162,14 @@ class RateSupplier(Protocol):
         SupplierDeclined("sold_out") or SupplierDeclined("price_changed") among others.
         """
 
+    def cancel(self, key: str, email: str, number: str = "") -> bool:
+        """Cancel what `book` has booked under `key`, by its `number` where that is known.
+
+        `email` is the holder's. True once nothing is booked and nothing can be any more: it was
+        cancelled, or a tombstone stands. False when nothing is there, and a request that is
+        still on its way could book it yet. Repeating it is harmless.
+        """
+
     def close(self) -> None:
         """Close the kept connections."""
 

@@ -29,6 +29,7 @@ from web.hotels import hotels
 from web.hotels_api import hotels_api
 from web.listings import Listings
 from web.pages import pages
+from web.rate_pages import rate_pages
 from web.search_api import search_api
 from web.search_pages import search_pages
 from web.services import Services
@@ -96,7 +97,8 @@ def build_app(settings: Settings) -> Flask:
         listings=listings,
         feedback=FeedbackTeller(catalogue_valkey, most_waiting=settings.feedback_max_waiting),
     )
-    for blueprint in (api, search_api, hotels_api, health, pages, search_pages, hotels):
+    for blueprint in (api, search_api, hotels_api, health, pages, rate_pages, search_pages,
+                      hotels):
         app.register_blueprint(blueprint)
     problems.install(app, settings.retry_after_s)
     assets.install(app)

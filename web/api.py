@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from flask import Blueprint, Response, current_app, render_template, request
-from msgspec import Meta
+from msgspec import UNSET, Meta
 from werkzeug.exceptions import UnsupportedMediaType
 
 from booking import intake
@@ -15,13 +15,16 @@ from booking.model import LIVE, State
 from booking.projection import PackageList
 from errors import BadInput
 from web.openapi import Answer, Operation, Parameter, document, documented
+from web.rates import order_rate
 from web.services import found_order, services
 from web.types import (
     EMAIL_MAX_CHARS,
     IDEMPOTENCY_KEY_MAX_CHARS,
+    GuestRequest,
     OrderAccepted,
     OrderRequest,
     valid_email,
+    valid_guest,
     valid_idempotency_key,
 )
 
@@ -80,11 +83,11 @@ def packages() -> Response:
 
 @api.post("/orders")
 @documented(Operation(
-    "Order one unit of a package",
+    "Order one unit of a package, or a hotel rate",
     (Answer(202, "Accepted: the order will reach a final state", OrderAccepted,
             headers=("Location",)),
      Answer(400, "Not JSON, or a bad Idempotency-Key"),
-     Answer(404, "No such package"),
+     Answer(404, "No such package, or a rate whose search has expired: search again"),
      Answer(409, "The sale is not open, or the Idempotency-Key came with another order"),
      Answer(413, "The body is too large"),
      Answer(415, "The body is not application/json"),
@@ -99,7 +102,20 @@ def place_order() -> Response:
     key = valid_idempotency_key(request.headers.get("Idempotency-Key"))
     order = body_of(OrderRequest)
     email = valid_email(order.email, field="/email")
-    accepted = services().intake.accept(order.package_id, email, key)
+    package_id, rate_id = order.package_id, order.rate_id
+    if (package_id is UNSET) == (rate_id is UNSET):
+        raise BadInput("Name either package_id or rate_id, and not both.", field="/package_id")
+    if rate_id is not UNSET:
+        guest = GuestRequest() if order.guest is UNSET else order.guest
+        accepted = order_rate(
+            rate_id, email,
+            valid_guest(guest.given_name, guest.family_name, "/guest/"), key,
+        )
+    elif order.guest is not UNSET:
+        raise BadInput("Only for an order of a rate.", field="/guest")
+    else:
+        assert package_id is not UNSET
+        accepted = services().intake.accept(package_id, email, key)
     return answer(
         OrderAccepted(accepted.order_id, State.QUEUED), 202,
         # An order stands below the address that it was sent to.

@@ -10,7 +10,13 @@ from wtforms import HiddenField, StringField
 from wtforms.validators import DataRequired, Length, StopValidation
 
 from errors import BadInput
-from web.types import EMAIL_MAX_CHARS, PACKAGE_ID_MAX, valid_email, valid_idempotency_key
+from web.types import (
+    EMAIL_MAX_CHARS,
+    GUEST_NAME_MAX_CHARS,
+    PACKAGE_ID_MAX,
+    valid_email,
+    valid_idempotency_key,
+)
 
 ORDER_ID_MAX_CHARS = 200
 
@@ -46,6 +52,11 @@ def _key(form: Any, field: Any) -> None:
         raise StopValidation(error.detail) from None
 
 
+_NAME_LENGTH = Length(
+    max=GUEST_NAME_MAX_CHARS, message=f"A name has at most {GUEST_NAME_MAX_CHARS} characters."
+)
+
+
 class OrderForm(FlaskForm):  # type: ignore[misc]
     """One package for one address. The package is a hidden field of the page it is chosen on."""
 
@@ -55,6 +66,19 @@ class OrderForm(FlaskForm):  # type: ignore[misc]
         filters=[_strip],
     )
     package = HiddenField()
+    key = HiddenField(validators=[_key])
+
+
+class RateForm(FlaskForm):  # type: ignore[misc]
+    """A pinned rate for one address; the rate stands in the form's own address."""
+
+    email = StringField(
+        "Your e-mail address",
+        [DataRequired("Enter your e-mail address."), _email],
+        filters=[_strip],
+    )
+    given_name = StringField("First name", [_NAME_LENGTH], filters=[_strip])
+    family_name = StringField("Last name", [_NAME_LENGTH], filters=[_strip])
     key = HiddenField(validators=[_key])
 
 

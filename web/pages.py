@@ -29,6 +29,7 @@ from web.forms import LookupForm, OrderForm, new_key, package_id_of
 from web.hotel_links import city_address
 from web.problems import problem_of
 from web.reference import endpoints
+from web.search_window import board_text
 from web.services import found_order, services
 
 pages = Blueprint("pages", __name__)
@@ -261,6 +262,7 @@ def _result_page(found: OrderView, known: visitor.KnownOrder) -> Response:
         "result.html",
         order=found,
         said=words.words_of(found),
+        board=board_text(found.rate.board) if found.rate else "",
         card=shopwindow.card_of(view, dt.datetime.now(dt.UTC)) if view else None,
         cancelling=cancelling,
         cancellable=found.state in CANCELLABLE and not cancelling,

@@ -32,6 +32,11 @@ def problem_of(error: Exception, retry_after_s: int) -> tuple[Problem, dict[str,
             return _problem("unknown-package", "No such package", 404,
                             "There is no package with this id on sale.",
                             [FieldError("Choose an id of GET /api/packages.", "/package_id")]), {}
+        case intake.RateGone():
+            return _problem("rate-gone", "This rate can no longer be ordered", 404,
+                            "Rates keep their price only while their search lives. Search again "
+                            "and order a rate of the new answer.",
+                            [FieldError("Choose a rate_id of GET /api/search.", "/rate_id")]), {}
         case intake.SaleClosed():
             return _problem("sales-closed", "The sale is not open", 409, closed_text(error)), {}
         case intake.KeyReused():

@@ -17,12 +17,17 @@ _EXAMPLES: dict[str, Any] = {
     "email": "ada@example.org",
     "order_id": "01JD8YV6S2Q0M5W3ZK7C4T9XRB",
     "package_id": 7,
+    "rate_id": "4f1c0d5b8e2a96374f1c0d5b8e2a9637-0a1b2c3d4e5f6071",
     "destination": "lisbon",
     "check_in": "2027-03-01",
     "check_out": "2027-03-04",
     "guests": 2,
     "Idempotency-Key": "1f0b2a9c-7d54-4a7e-9a3e-2f6f0c1d8b77",
 }
+
+
+# An order names a package or a rate; its example names the former.
+_LEFT_OUT = frozenset({"rate_id", "guest"})
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -179,6 +184,8 @@ def _example(schema: Json, schemas: Json) -> Any:
     members = _members(schema, schemas) or {"properties": {}}
     found: Json = {}
     for name, inner in members["properties"].items():
+        if name in _LEFT_OUT:
+            continue
         number = _resolved(inner, schemas).get("type") in ("integer", "number")
         found[name] = _EXAMPLES.get(name, 1 if number else "text")
     return found

@@ -171,6 +171,11 @@ def _card(hotel_id: str, found: list[OfferedRate], facts: HotelFacts | None) -> 
     )
 
 
+def board_text(board: str) -> str:
+    """Which meals the price includes; empty where the supplier does not say."""
+    return _BOARDS.get(board, "")
+
+
 def _line(rate: OfferedRate) -> RateLine:
     return RateLine(
         rate_id=rate.rate_id,
@@ -178,7 +183,7 @@ def _line(rate: OfferedRate) -> RateLine:
         amount=Decimal(rate.price),
         currency=rate.currency,
         room=rate.room,
-        board=_BOARDS.get(rate.board, ""),
+        board=board_text(rate.board),
         refundable=rate.refundable,
         supplier=supplier_title(rate.supplier),
     )

@@ -10,7 +10,7 @@ import msgspec
 from email_validator import EmailNotValidError, validate_email
 from msgspec import Meta
 
-from booking.model import State
+from booking.model import Guest, State
 from errors import BadInput
 
 PACKAGE_ID_MAX = 2**53 - 1
@@ -29,11 +29,31 @@ Email = Annotated[
 ]
 
 
-class OrderRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One unit of a package for one customer."""
+RateId = Annotated[
+    str,
+    Meta(min_length=1, max_length=100,
+         description="Id of a rate of GET /api/search, while that search lives"),
+]
+GUEST_NAME_MAX_CHARS = 60
+GuestName = Annotated[
+    str, Meta(max_length=GUEST_NAME_MAX_CHARS, description="In whose name the hotel is booked")
+]
 
-    package_id: PackageId
+
+class GuestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who arrives at the hotel; what is left out is made of the e-mail address."""
+
+    given_name: GuestName = ""
+    family_name: GuestName = ""
+
+
+class OrderRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One unit of a package, or one hotel rate, for one customer."""
+
     email: Email
+    package_id: PackageId | msgspec.UnsetType = msgspec.UNSET
+    rate_id: RateId | msgspec.UnsetType = msgspec.UNSET
+    guest: GuestRequest | msgspec.UnsetType = msgspec.UNSET
 
 
 class OrderAccepted(msgspec.Struct, frozen=True):
@@ -86,6 +106,17 @@ def _domain(text: str) -> str:
     work. Raises EmailNotValidError, and keeps nothing then.
     """
     return validate_email(f"a@{text}", check_deliverability=False).domain
+
+
+def valid_guest(given_name: str, family_name: str, field: str = "") -> Guest:
+    """Names as people write them. Raises BadInput that names the part."""
+    parts = {"given_name": " ".join(given_name.split()),
+             "family_name": " ".join(family_name.split())}
+    for name, text in parts.items():
+        if len(text) > GUEST_NAME_MAX_CHARS or not text.isprintable():
+            raise BadInput(f"at most {GUEST_NAME_MAX_CHARS} characters that can be printed",
+                           field=f"{field}{name}")
+    return Guest(**parts)
 
 
 def valid_idempotency_key(text: str | None) -> str | None:

@@ -99,6 +99,10 @@ REASONS: dict[Reason, Words] = {
         "The hotel declined the room, so we gave the flight back too.",
         "Your place has gone back on sale. You can order it again, or choose another package.",
     ),
+    Reason.PRICE_CHANGED: Words(
+        "The hotel asks another price by now, so we booked nothing for you.",
+        "You pay no price that you did not see. Search again for what it costs today.",
+    ),
     Reason.SUPPLIER_UNREACHABLE: Words(
         "The airline or the hotel did not answer us in time, so we booked nothing for you.",
         "Your place has gone back on sale. Please try again in a few minutes.",
@@ -119,8 +123,47 @@ REASONS: dict[Reason, Words] = {
 }
 
 
+# What is said of orders of a hotel rate where the words above speak of packages.
+RATE_REASONS: dict[Reason, Words] = {
+    Reason.SOLD_OUT: Words(
+        "The hotel has sold this room meanwhile, so we booked nothing for you.",
+        "Search again: other rooms and hotels may be free.",
+    ),
+    Reason.ROOM_DECLINED: Words(
+        "The hotel did not accept the booking.",
+        "Search again, and choose another room or hotel.",
+    ),
+    Reason.SUPPLIER_UNREACHABLE: Words(
+        "The hotel did not answer us in time. Should it have booked, we are cancelling that.",
+        "Please search again in a few minutes.",
+    ),
+    Reason.HOLD_EXPIRED: Words(
+        "The booking took longer than it may. Anything booked for you is being undone.",
+        "Search again to order a room at its price of today.",
+    ),
+    Reason.CUSTOMER_REQUEST: Words(
+        "It was cancelled on request, and what was booked for it is being undone.",
+        "If you change your mind, search again.",
+    ),
+}
+RATE_STATES: dict[State, Words] = {
+    State.HELD: Words(
+        "We are asking the hotel whether the room is still there at your price, and book it.",
+        "This takes some seconds. Nothing is needed from you.",
+    ),
+    State.CONFIRMED: Words(
+        "Your room is booked at the price that you saw.",
+        "Keep the order id: with it and your e-mail address you find this page again.",
+    ),
+}
+
+
 def words_of(order: OrderView) -> Words:
     """What to say of an order as it stands."""
+    if order.rate is not None:
+        own = RATE_REASONS.get(order.reason) if order.reason else RATE_STATES.get(order.state)
+        if own is not None:
+            return own
     if order.reason is not None:
         return REASONS[order.reason]
     state = STATES[order.state]
@@ -132,6 +175,10 @@ _PROBLEMS: dict[str, tuple[str, str]] = {
     "/problems/unknown-package": (
         "There is no such package",
         "It may have been on sale once. Have a look at the packages that are on sale now.",
+    ),
+    "/problems/rate-gone": (
+        "This price has run out",
+        "Prices are kept for as long as their search lives. Search again for the prices of now.",
     ),
     "/problems/idempotency-key-reused": (
         "This form has been sent before",

@@ -6,6 +6,7 @@
 --       7 idempotency (only with a key)
 -- ARGV  1 order id  2 package id  3 the job without its last member `"accepted_ms":N}`
 --       4 e-mail  5 hash of the body  6 idempotency ttl in ms  7 max jobs  8 max bytes
+--       9 the rate as its customer sees it, JSON; the package id is empty then
 -- Returns one of
 --   {"queued", order id, place, accepted_ms}   {"replayed", order id}   {"conflict"}
 --   {"no_packages"}   {"unknown_package"}   {"sales_closed", starts_ms, ends_ms}
@@ -20,21 +21,23 @@ if KEYS[7] then
         return {'conflict'}
     end
 end
-local door = redis.call('HGET', KEYS[5], ARGV[2])
-if not door then
-    if redis.call('EXISTS', KEYS[5]) == 0 then
-        return {'no_packages'}
-    end
-    return {'unknown_package'}
-end
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
-local starts, ends = string.match(door, '^(%d+) (%d+)$')
-if not starts then
-    return {'sales_closed', '0', '0'}
-end
-if now_ms < tonumber(starts) or now_ms >= tonumber(ends) then
-    return {'sales_closed', starts, ends}
+if ARGV[2] ~= '' then
+    local door = redis.call('HGET', KEYS[5], ARGV[2])
+    if not door then
+        if redis.call('EXISTS', KEYS[5]) == 0 then
+            return {'no_packages'}
+        end
+        return {'unknown_package'}
+    end
+    local starts, ends = string.match(door, '^(%d+) (%d+)$')
+    if not starts then
+        return {'sales_closed', '0', '0'}
+    end
+    if now_ms < tonumber(starts) or now_ms >= tonumber(ends) then
+        return {'sales_closed', starts, ends}
+    end
 end
 local pressure = redis.call('GET', KEYS[6])
 if pressure then
@@ -49,6 +52,9 @@ if waiting >= tonumber(ARGV[7]) or tonumber(counters[3] or '0') + #job > tonumbe
 end
 redis.call('HSET', KEYS[4], 'state', 'queued', 'email', ARGV[4], 'package_id', ARGV[2],
     'seq', pushed + 1, 'accepted_ms', string.format('%d', now_ms))
+if ARGV[9] ~= '' then
+    redis.call('HSET', KEYS[4], 'rate', ARGV[9])
+end
 redis.call('LPUSH', KEYS[1], job)
 redis.call('HINCRBY', KEYS[3], 'pushed', 1)
 redis.call('HINCRBY', KEYS[3], 'bytes', #job)

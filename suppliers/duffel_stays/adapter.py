@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 from urllib.parse import quote
 
-from errors import SupplierDeclined
+from errors import SupplierAway, SupplierDeclined
 from settings import Settings
 from suppliers.duffel_stays import mapping
 from suppliers.http import Answer, Line, Terms, Tokens, reference
@@ -15,6 +15,8 @@ from suppliers.one_by_one import one_by_one
 from suppliers.rates import FetchedChunk, Holder, Part, Rate, RateQuery, Recheck
 
 _VERSION = "v2"
+# Of 200 bookings each, the latest first.
+_PAGES_MAX = 50
 # Duffel's words for a rate or quote that can no longer be had, and for one at another price.
 _GONE = frozenset({"rate_unavailable", "quote_unavailable"})
 _BOOKING_REFUSALS = {**dict.fromkeys(_GONE, "sold_out"), "price_changed": "price_changed"}
@@ -75,6 +77,22 @@ class DuffelStays:
         ):
             raise SupplierDeclined(word)
         return mapping.booked(answer.expect(200, 201))
+
+    def cancel(self, key: str, email: str, number: str = "") -> bool:
+        """Find the booking among the latest by our reference, then cancel it by its id."""
+        short, after = reference(key, mapping.REFERENCE_MAX), ""
+        for _ in range(_PAGES_MAX):
+            query = {"limit": "200"} | ({"after": after} if after else {})
+            body = self._line.call("GET", "/stays/bookings", query=query).expect(200)
+            found, after = mapping.booked_under(body, short)
+            if found is not None:
+                if found.status != "cancelled":
+                    path = f"/stays/bookings/{quote(found.id, safe='')}/actions/cancel"
+                    self._post(path, None).expect(200)
+                return True
+            if not after:
+                return False
+        raise SupplierAway("duffel_stays: too many bookings to find one among them")
 
     def close(self) -> None:
         """Close the kept connections."""

@@ -100,6 +100,23 @@ class _Booked(msgspec.Struct):
     data: _Booking
 
 
+class ListedBooking(msgspec.Struct):
+    """One of our bookings, as the list has it."""
+
+    id: str
+    status: str
+    metadata: dict[str, str] | None = None
+
+
+class _Cursor(msgspec.Struct):
+    after: str | None = None
+
+
+class _Listed(msgspec.Struct):
+    data: list[ListedBooking]
+    meta: _Cursor = msgspec.field(default_factory=_Cursor)
+
+
 class _Error(msgspec.Struct):
     code: str
 
@@ -231,3 +248,11 @@ def booked(body: bytes) -> str:
     if not booking.reference:
         raise SupplierDeclined("not_confirmed")
     return booking.reference
+
+
+def booked_under(body: bytes, reference: str) -> tuple[ListedBooking | None, str]:
+    """Answer of GET /stays/bookings -> ours of this page if it is there, and the next cursor."""
+    listed = reading.document(body, _Listed)
+    found = next((booking for booking in listed.data
+                  if (booking.metadata or {}).get("client_reference") == reference), None)
+    return found, listed.meta.after or ""

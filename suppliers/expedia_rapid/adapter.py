@@ -65,6 +65,18 @@ class ExpediaRapid:
             raise SupplierDeclined(word)
         return mapping.booked(answer.expect(201))
 
+    def cancel(self, key: str, email: str, number: str = "") -> bool:
+        """Find the itinerary by our reference, then follow the cancel link of each room."""
+        short = reference(key, mapping.REFERENCE_MAX)
+        answer = self._call("GET", "/v3/itineraries",
+                            query={"affiliate_reference_id": short, "email": email})
+        if answer.status == 404:
+            return False
+        found, links = mapping.cancel_links(answer.expect(200))
+        for link in links:
+            self._call("DELETE", link).expect(202, 204)
+        return found
+
     def close(self) -> None:
         """Close the kept connections."""
         self._line.close()

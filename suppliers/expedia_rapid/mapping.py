@@ -106,6 +106,19 @@ class _Itinerary(msgspec.Struct):
     itinerary_id: str
 
 
+class _RoomLinks(msgspec.Struct):
+    cancel: _Link | None = None
+
+
+class _BookedRoom(msgspec.Struct):
+    links: _RoomLinks = msgspec.field(default_factory=_RoomLinks)
+
+
+class _Retrieved(msgspec.Struct):
+    itinerary_id: str
+    rooms: list[_BookedRoom] = []
+
+
 class _Refusal(msgspec.Struct):
     type: str
 
@@ -248,3 +261,17 @@ def booked(body: bytes) -> str:
     if not itinerary:
         raise SupplierDeclined("not_confirmed")
     return itinerary
+
+
+def cancel_links(body: bytes) -> tuple[bool, list[str]]:
+    """Answer of GET /v3/itineraries -> whether there is one, and how to cancel what it holds.
+
+    A room that is cancelled has no such link any more. Raises SupplierAway for garbage.
+    """
+    found = reading.document(body, list[_Retrieved])
+    try:
+        return bool(found), [own_path(room.links.cancel.href) for itinerary in found
+                             for room in itinerary.rooms if room.links.cancel is not None]
+    except Unreadable as error:
+        raise SupplierAway(f"expedia_rapid: an itinerary that is not understood: {error}"
+                           ) from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import quote
 
 from errors import SupplierDeclined
 from settings import Settings
@@ -14,6 +15,8 @@ from suppliers.http import Answer, Line, Terms, Tokens, reference
 from suppliers.rates import FetchedChunk, Holder, Part, Rate, RateQuery, Recheck
 
 _ROOT = "/hotel-api/1.0"
+# A list of bookings covers 31 days at most; one that is older has a number that we know.
+_LISTED = dt.timedelta(days=29)
 
 
 class Hotelbeds:
@@ -57,13 +60,32 @@ class Hotelbeds:
             raise SupplierDeclined(word)
         return mapping.booked(answer.expect(200))
 
+    def cancel(self, key: str, email: str, number: str = "") -> bool:
+        """By Hotelbeds' own reference; the client reference only finds it."""
+        if not number:
+            today = self._now().date()
+            listed = self._call("GET", "/bookings", query={
+                "clientReference": reference(key, mapping.REFERENCE_MAX),
+                "filterType": "CREATION", "start": (today - _LISTED).isoformat(),
+                "end": (today + dt.timedelta(days=1)).isoformat(), "from": 1, "to": 25,
+            })  # fmt: skip
+            number, cancelled = mapping.listed(listed.expect(200), key)
+            if cancelled or not number:
+                return cancelled
+        answer = self._call("DELETE", f"/bookings/{quote(number, safe='')}",
+                            query={"cancellationFlag": "CANCELLATION"})
+        return mapping.cancelled(answer.expect(200))
+
     def close(self) -> None:
         """Close the kept connections."""
         self._line.close()
 
     def _post(self, path: str, body: object) -> Answer:
+        return self._call("POST", path, json=body)
+
+    def _call(self, method: str, path: str, **what: Any) -> Answer:
         signed = f"{self._api_key}{self._secret}{int(self._line.terms.clock())}"
-        answer = self._line.call("POST", _ROOT + path, json=body, headers={
+        answer = self._line.call(method, _ROOT + path, **what, headers={
             "Api-key": self._api_key,
             "X-Signature": hashlib.sha256(signed.encode()).hexdigest(),
         })

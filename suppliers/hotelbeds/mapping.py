@@ -9,6 +9,7 @@ import msgspec
 
 from errors import SupplierAway, SupplierDeclined
 from suppliers import reading
+from suppliers.http import reference
 from suppliers.places.hotel_ids import HOTELBEDS
 from suppliers.rates import (
     Board,
@@ -93,6 +94,18 @@ class _Booking(_Document):
 
 class _Booked(_Document):
     booking: _Booking
+
+
+class _ListedBooking(_Booking):
+    client_reference: str = ""
+
+
+class _Bookings(_Document):
+    bookings: list[_ListedBooking] = []
+
+
+class _Listed(_Document):
+    bookings: _Bookings
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -184,14 +197,14 @@ def refusal(body: bytes) -> str:
     return {GONE: "sold_out", DEARER: "price_changed"}.get(code, "")
 
 
-def booking_request(rate: Rate, holder: Holder, reference: str) -> dict[str, object]:
+def booking_request(rate: Rate, holder: Holder, own: str) -> dict[str, object]:
     """Body of POST /bookings. A tolerance of 0 makes Hotelbeds refuse any dearer price."""
     key = key_of(rate)
     name = {"name": holder.given_name, "surname": holder.family_name}
     paxes = [{"roomId": 1, "type": "AD", **name}] + [{"roomId": 1, "type": "AD"}] * (key.guests - 1)
     return {
         "holder": name,
-        "clientReference": reference,
+        "clientReference": own,
         "rooms": [{"rateKey": key.rate_key, "paxes": paxes}],
         "tolerance": 0,
     }
@@ -203,3 +216,19 @@ def booked(body: bytes) -> str:
     if booking.status != "CONFIRMED":
         raise SupplierDeclined("not_confirmed")
     return booking.reference
+
+
+def listed(body: bytes, key: str) -> tuple[str, bool]:
+    """Answer of GET /bookings -> the reference under our key, and whether it is cancelled."""
+    own = reference(key, REFERENCE_MAX)
+    for booking in reading.document(body, _Listed).bookings.bookings:
+        if booking.client_reference == own:
+            return booking.reference, booking.status == "CANCELLED"
+    return "", False
+
+
+def cancelled(body: bytes) -> bool:
+    """Answer of DELETE /bookings/{reference}. Raises SupplierAway unless it is cancelled now."""
+    if reading.document(body, _Booked).booking.status != "CANCELLED":
+        raise SupplierAway("hotelbeds: a cancellation that did not cancel")
+    return True

@@ -87,6 +87,12 @@ class PerHotel:
             raise SupplierDeclined(word)
         return mapping.booked(answer.expect(200, 201))
 
+    def cancel(self, key: str, email: str, number: str = "") -> bool:
+        """By our own reference, under which a tombstone stands from then on."""
+        short = reference(key, mapping.REFERENCE_MAX)
+        self._call("DELETE", f"/bookings/{short}").expect(204)
+        return True
+
     def close(self) -> None:
         """Close the kept connections."""
         self._line.close()

@@ -29,6 +29,7 @@ from queues.keys import BOOKING
 from queues.shared_work import SharedWork
 from suppliers.reservations import ReservationSupplier
 from tests.booking_world import World, package, place
+from tests.rate_orders import no_stays
 from tests.simulator_fixtures import SimulatorProcess, free_port, running_simulator
 from tests.waiting import eventually
 
@@ -71,7 +72,7 @@ class Worker:
         self.stop = stop or threading.Event()
         self.work = work or shared_work(world, name)
         self.consumer = ReservationConsumer(
-            self.work, Saga(world.store, supplier), threads=threads,
+            self.work, Saga(world.store, supplier, no_stays()), threads=threads,
             heartbeat_ms=HEARTBEAT_MS, stop=self.stop,
         )
         self.error: BaseException | None = None
@@ -363,7 +364,7 @@ def test_a_worker_that_slept_reports_nothing(
     reported: list[bool] = []
 
     def sleep_in_the_middle() -> None:
-        report = Saga(world.store, gate).run(commands.decode_reservation_job(job))
+        report = Saga(world.store, gate, no_stays()).run(commands.decode_reservation_job(job))
         assert report is not None
         reported.append(work.report(job, commands.encode(report)))
 
@@ -389,7 +390,7 @@ def test_a_worker_that_slept_before_the_room_leaves_no_room_behind(
     work = shared_work(world, "sleeper")
     _, [job] = work.beat(1)
     sleeper = threading.Thread(
-        target=lambda: Saga(world.store, gate).run(commands.decode_reservation_job(job))
+        target=lambda: Saga(world.store, gate, no_stays()).run(commands.decode_reservation_job(job))
     )
     sleeper.start()
     assert gate.here.wait(10), "the flight is booked"
@@ -527,7 +528,7 @@ def test_what_is_compensated_already_is_not_asked_of_the_supplier(
     world.push(ReservationCompensated(order_id="A"))
     world.settle(world.consumer("decides"))
     assert world.order("A").compensated
-    saga = Saga(world.store, Faulty())
+    saga = Saga(world.store, Faulty(), no_stays())
     assert saga.run(Compensate(order_id="A", parts=COMPENSATION_ORDER)) is None
     with pytest.raises(KeyError):  # of an order that nobody knows, it is asked
         saga.run(Compensate(order_id="B", parts=COMPENSATION_ORDER))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -16,6 +16,7 @@ from booking.intake import Intake, Refusal
 from booking.store import BookingStore
 from consumer.booking import BookingConsumer
 from consumer.reservation import ReservationConsumer, Saga
+from consumer.stays import Stays
 from errors import EngineAway
 from queues.fitness import check_valkey, memory_percent
 from queues.keys import BOOKING
@@ -148,7 +149,10 @@ def reservation_main(around: Surroundings, process: Process) -> None:
     supplier = OutsideClient(around.network, process, around.outside,
                              attempts=profile.supplier_attempts)  # fmt: skip
     _loop(process, ReservationConsumer(
-        work, Saga(around.store(process), supplier), threads=profile.threads,
+        work, Saga(around.store(process), supplier, Stays(
+            {}, place=lambda _: nullcontext(), timeout_s=5.0, attempts=1, backoff_max_s=0.3,
+            stop=_event(process), now_ms=lambda: 0,
+        )), threads=profile.threads,
         heartbeat_ms=profile.heartbeat_ms, stop=_event(process),
         pool=Pool(process, profile.threads), event=lambda: cast(threading.Event, Event(process)),
     ))  # fmt: skip

@@ -18,17 +18,25 @@ from booking.commands import (
     Compensate,
     ExpireHold,
     PlaceOrder,
+    PlaceRateOrder,
     ReservationCompensated,
     ReservationConfirmed,
     ReservationFailed,
     ReservationJob,
     Reserve,
+    ReserveStay,
 )
-from booking.model import Part, Reason
+from booking.model import STAY_ONLY, Guest, Part, Reason
 from errors import BrokenJob, NewerJob
+from tests.rate_orders import OFFER
 
 COMMANDS: list[Command] = [
     PlaceOrder(order_id="A", package_id=7, email="gül@example.org", accepted_ms=1_700_000_000_123),
+    PlaceRateOrder(order_id="A", rate=OFFER, email="gül@example.org",
+                   guest=Guest("Gül", "Ada"), accepted_ms=1_700_000_000_123),
+    ReservationConfirmed(order_id="A", hotel_reservation_number="R1", supplier="hotelbeds"),
+    ReservationFailed(order_id="A", reason=Reason.PRICE_CHANGED, may_exist=STAY_ONLY,
+                      supplier="hotelbeds"),
     CancelOrder(order_id="A"),
     ExpireHold(order_id="A", at_ms=5),
     ReservationConfirmed(order_id="A", flight_ticket_number="F1", hotel_reservation_number="R1"),
@@ -39,10 +47,12 @@ COMMANDS: list[Command] = [
 RESERVATION_JOBS: list[ReservationJob] = [
     Reserve(order_id="A", flight="Flight-1", stay="2022-08-09"),
     Compensate(order_id="A", parts=(Part.ROOM, Part.FLIGHT)),
+    ReserveStay(order_id="A", rate=OFFER),
+    Compensate(order_id="A", parts=STAY_ONLY, supplier="hotelbeds"),
 ]
 WORDS = {
-    "place_order", "cancel_order", "expire_hold", "reservation_confirmed", "reservation_failed",
-    "reservation_compensated",
+    "place_order", "place_rate_order", "cancel_order", "expire_hold", "reservation_confirmed",
+    "reservation_failed", "reservation_compensated",
 }  # fmt: skip
 # Bytes that no version of anything wrote. The last ones break decoders, not only schemas.
 BROKEN = [
@@ -70,9 +80,26 @@ def test_the_words_on_the_list_are_those_that_running_systems_hold() -> None:
     assert len(WORDS) == len(msgspec.inspect.type_info(Command).types)  # type: ignore[attr-defined]
 
 
-def test_a_job_without_version_is_of_the_first() -> None:
-    job = commands.decode_command(b'{"type":"cancel_order","order_id":"A"}')
-    assert job.v == 1
+@pytest.mark.parametrize("version", ["", ',"v":1', ',"v":2'])
+def test_jobs_of_all_versions_before_are_read(version: str) -> None:
+    raw = f'{{"type":"cancel_order","order_id":"A"{version}}}'.encode()
+    assert isinstance(commands.decode_command(raw), CancelOrder)
+
+
+@pytest.mark.parametrize("job", [*COMMANDS, *RESERVATION_JOBS], ids=lambda j: type(j).__name__)
+def test_a_consumer_of_the_version_before_stops_at_whatever_is_written_now(
+    job: Command | ReservationJob
+) -> None:
+    """It would cancel the flight of an order of a rate, and never its stay."""
+    assert json.loads(commands.encode(job))["v"] == 2
+
+
+def test_an_open_job_of_a_rate_becomes_whole_by_the_moment_that_the_script_adds() -> None:
+    guest = Guest("Ada", "")
+    raw = commands.open_place_rate_order("A", OFFER, "a@example.org", guest)
+    assert commands.decode_command(raw + b'"accepted_ms":5}') == PlaceRateOrder(
+        order_id="A", rate=OFFER, email="a@example.org", guest=guest, accepted_ms=5
+    )
 
 
 @pytest.mark.parametrize("raw", BROKEN, ids=range(len(BROKEN)))

@@ -340,7 +340,8 @@ def test_every_reason_can_be_the_reason_of_an_order() -> None:
         order = run(book, command).order
         assert order is not None
         said.add(order.reason or Reason.INTERNAL_ERROR)
-    assert said == set(Reason)
+    # What suppliers of hotel rates say; see test_rate_decisions.py.
+    assert said == set(Reason) - {Reason.PRICE_CHANGED}
 
 
 IDS = st.sampled_from(["A", "B", "C", "D", "E"])

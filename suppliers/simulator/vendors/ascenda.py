@@ -140,6 +140,11 @@ def blueprint(settings: Settings, gate: Gate, market: Market, stays: StayBook) -
         number = stays.book("ascenda", wanted.client_reference, wanted.room_key, decide)
         return answer({"reference": number, "status": "confirmed"}, 201)
 
+    @section.delete("/bookings/<client_reference>")
+    def cancel(client_reference: str) -> Response:
+        stays.cancel("ascenda", client_reference[:100])
+        return Response(status=204)
+
     return section
 
 

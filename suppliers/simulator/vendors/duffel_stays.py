@@ -17,7 +17,7 @@ from suppliers.simulator.problems import body_as
 from suppliers.simulator.vendors.answers import VendorRefusal, answer
 from suppliers.simulator.vendors.gate import Gate
 from suppliers.simulator.vendors.market import Market, Offer, Stay, stay_of
-from suppliers.simulator.vendors.stay_book import StayBook
+from suppliers.simulator.vendors.stay_book import StayBook, StayEntry
 
 RATE_LIFE = dt.timedelta(minutes=30)
 _BOARDS = {"RO": "room_only", "BB": "breakfast", "HB": "half_board"}
@@ -134,6 +134,23 @@ def blueprint(settings: Settings, gate: Gate, market: Market, stays: StayBook) -
         return answer({"data": {"id": f"bok_{number}", "reference": number,
                                 "status": "confirmed"}}, 201)
 
+    @section.get("/bookings")
+    def listing() -> Response:
+        # In the order of their references, where Duffel has the latest first.
+        after = request.args.get("after", "")
+        found = stays.page(("duffel_stays", after), 200)
+        page = [_booked(entry) for entry in found if entry.vendor == "duffel_stays"]
+        more = found[-1].client_reference if len(page) == 200 else None
+        return answer({"data": page, "meta": {"after": more, "limit": 200}})
+
+    @section.post("/bookings/<booking_id>/actions/cancel")
+    def cancel(booking_id: str) -> Response:
+        found = stays.find("duffel_stays", number=booking_id.removeprefix("bok_"))
+        if found is None:
+            raise VendorRefusal(404, "not_found", "no such booking")
+        stays.cancel("duffel_stays", found.client_reference)
+        return answer({"data": _booked(msgspec.structs.replace(found, state="cancelled"))})
+
     return section
 
 
@@ -142,6 +159,12 @@ def _refusal(refused: VendorRefusal) -> Response:
              "code": refused.code, "title": refused.code.replace("_", " "),
              "message": str(refused)}
     return answer({"errors": [error], "meta": {"status": refused.status}}, refused.status)
+
+
+def _booked(entry: StayEntry) -> dict[str, Any]:
+    return {"id": f"bok_{entry.number}", "reference": entry.number,
+            "status": "confirmed" if entry.state == "booked" else "cancelled",
+            "metadata": {"client_reference": entry.client_reference}}
 
 
 def _now() -> dt.datetime:

@@ -109,6 +109,24 @@ def blueprint(settings: Settings, gate: Gate, market: Market, stays: StayBook) -
         number = stays.book("expedia_rapid", asked.affiliate_reference_id, token, decide)
         return answer({"itinerary_id": number, "links": {}}, 201)
 
+    @section.get("/itineraries")
+    def retrieve() -> Response:
+        found = stays.find("expedia_rapid",
+                           reference=request.args.get("affiliate_reference_id", ""))
+        if found is None:
+            raise VendorRefusal(404, "resource_not_found", "no such itinerary")
+        links = {} if found.state == "cancelled" else {"cancel": {
+            "method": "DELETE", "href": f"/v3/itineraries/{found.number}/rooms/1?token=1"}}
+        return answer([{"itinerary_id": found.number, "rooms": [{"id": "1", "links": links}]}])
+
+    @section.delete("/itineraries/<number>/rooms/<room>")
+    def cancel(number: str, room: str) -> Response:
+        found = stays.find("expedia_rapid", number=number)
+        if found is None:
+            raise VendorRefusal(404, "resource_not_found", "no such itinerary")
+        stays.cancel("expedia_rapid", found.client_reference)
+        return Response(status=204)
+
     return section
 
 

@@ -20,7 +20,7 @@ from suppliers.simulator.problems import body_as
 from suppliers.simulator.vendors.answers import VendorRefusal, answer, either
 from suppliers.simulator.vendors.gate import Gate
 from suppliers.simulator.vendors.market import Market, Offer, Stay, stay_of
-from suppliers.simulator.vendors.stay_book import StayBook
+from suppliers.simulator.vendors.stay_book import StayBook, StayEntry
 
 SIGNATURE_WINDOW_S = 300
 HOTELS_MAX = 2_000
@@ -129,6 +129,23 @@ def blueprint(settings: Settings, gate: Gate, market: Market, stays: StayBook) -
             "reference": number, "clientReference": asked.client_reference,
             "status": "CONFIRMED"}})
 
+    @section.get("/bookings")
+    def listing() -> Response:
+        found = stays.find("hotelbeds", reference=request.args.get("clientReference", ""))
+        bookings = [_booked(found)] if found else []
+        return answer({"auditData": _audit(), "bookings": {
+            "bookings": bookings, "from": 1, "to": 25, "total": len(bookings)}})
+
+    @section.delete("/bookings/<number>")
+    def cancel(number: str) -> Response:
+        found = stays.find("hotelbeds", number=number)
+        if found is None:
+            raise VendorRefusal(404, "INVALID_DATA", "no such booking")
+        if request.args.get("cancellationFlag") == "CANCELLATION":
+            stays.cancel("hotelbeds", found.client_reference)
+            found = msgspec.structs.replace(found, state="cancelled")
+        return answer({"auditData": _audit(), "booking": _booked(found)})
+
     return section
 
 
@@ -148,6 +165,11 @@ def _is_signed(given: str, settings: Settings) -> bool:
 
 def _refusal(refused: VendorRefusal) -> Response:
     return answer({"error": {"code": refused.code, "message": str(refused)}}, refused.status)
+
+
+def _booked(entry: StayEntry) -> dict[str, Any]:
+    return {"reference": entry.number, "clientReference": entry.client_reference,
+            "status": "CONFIRMED" if entry.state == "booked" else "CANCELLED"}
 
 
 def _audit() -> dict[str, str]:

@@ -100,6 +100,11 @@ def blueprint(settings: Settings, gate: Gate, market: Market, stays: StayBook) -
         number = stays.book("perhotel", asked.reference, asked.rate_id, decide)
         return answer({"reference": number, "status": "confirmed"}, 201)
 
+    @section.delete("/bookings/<client_reference>")
+    def cancel(client_reference: str) -> Response:
+        stays.cancel("perhotel", client_reference[:100])
+        return Response(status=204)
+
     return section
 
 
