@@ -538,7 +538,7 @@ def test_a_later_version_stops_the_worker_and_stays_on_the_list(
     world: World, booker: Booker
 ) -> None:
     job = commands.encode(Compensate(order_id="A", parts=COMPENSATION_ORDER))
-    newer = job.replace(b'"v":1', b'"v":2')
+    newer = job.replace(f'"v":{commands.VERSION}'.encode(), b'"v":99')
     world.valkey.lpush(BOOKING.reservations.waiting, newer)
     worker = Worker(world, Faulty())
     with worker:
