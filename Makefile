@@ -73,6 +73,9 @@ bench: dev tools ## Speed, against plain MongoDB and peers, in one run; pictures
 	@$(IN) -m bench booking --json --plot docs
 	@$(IN) -m bench booking --rate 500 --json
 	@$(IN) -m bench accept --json --plot docs
+	@$(IN) -m bench search --json --plot docs
+	@$(IN) -m bench pages --json --plot docs
+	@$(IN) -m bench recommend --json
 
 .PHONY: audit
 audit: installed ## Recount all orders of the running system; fails on anything lost or oversold

@@ -278,7 +278,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fetch_threads: Annotated[
         int, Meta(ge=1, le=128, description="Fetches under way at once in one fetch worker, per "
                                             "supplier")
-    ] = 32
+    ] = 48
     fetch_attempts: Annotated[
         int, Meta(ge=1, le=5, description="Tries of one fetch (faults, never refusals)")
     ] = 2

@@ -14,7 +14,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import accept, booking, latency, overload, pages, plot, recommend, takeover
+from bench import (
+    accept,
+    booking,
+    latency,
+    overload,
+    pages,
+    plot,
+    recommend,
+    search,
+    takeover,
+)
 from errors import BerthError
 
 CONTENDERS = ("settled", *booking.OTHERS)
@@ -49,6 +59,8 @@ def _run(chosen: argparse.Namespace) -> dict[str, Any]:
         return overload.run(chosen.seconds, _tell)
     if chosen.scenario == "takeover":
         return takeover.run(chosen.orders, chosen.rounds, _tell)
+    if chosen.scenario == "search":
+        return search.run(chosen.seconds, _tell)
     if chosen.scenario == "recommend":
         return recommend.run(hotels=chosen.hotels, cities=max(chosen.hotels // 20, 1),
                              visitors=chosen.visitors, seed=chosen.seed)
@@ -101,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
     million.add_argument("--orders", type=_positive, default=1_000_000, metavar="N",
                          help="live orders (%(default)s)")
     million.add_argument("--rounds", type=_positive, default=3, metavar="N", help="(%(default)s)")
+    rates = scenario("search", "live rates: what Berth adds to its suppliers' own time, beside "
+                     "doing it without a queue", search.__doc__)
+    rates.add_argument("--seconds", type=_positive, default=20, metavar="S",
+                       help="of new searches, and of orders beside a flood (%(default)s)")
+    rates.add_argument("--plot", type=Path, metavar="FOLDER", help="also draw bench-search.svg")
     order = scenario("recommend", "the recommended order beside the most popular one, on visits "
                      "held out", recommend.__doc__)
     order.add_argument("--hotels", type=_positive, default=10_000, metavar="N",

@@ -123,8 +123,27 @@ def _pages(report: Report) -> Picture:
     )
 
 
+def _search(report: Report) -> Picture:
+    return Picture(
+        title="What a visitor waits for live rates, in milliseconds",
+        subtitle=f"Four suppliers that take 300, 400, 500 and 2,000 ms. At {report['new_per_s']} "
+                 f"new searches/s Berth adds {report['first_rates_overhead_ms_p99']:.0f} ms to the "
+                 f"first rates (p99), {report['complete_overhead_ms_p99']:.0f} ms to the last.",
+        method=f"{report['searches']} searches over {report['seconds']} s, by Valkey's clock; the "
+               "others one at a time, the longest of three.",
+        bars=[
+            Bar("berth_first_ms", "Berth: first rates", "queue, RQ workers", ours=True),
+            Bar("threads_first_ms", "a thread each: first", "in the web process"),
+            Bar("sequential_first_ms", "one after the other: first", "in the web process"),
+            Bar("berth_complete_ms", "Berth: all rates", "the slowest takes 2,000", ours=True),
+            Bar("threads_complete_ms", "a thread each: all", "in the web process"),
+            Bar("sequential_complete_ms", "one after the other: all", "in the web process"),
+        ],
+    )
+
+
 _PICTURES: dict[str, Callable[[Report], Picture]] = {
-    "booking": _booking, "accept": _accept, "pages": _pages,
+    "booking": _booking, "accept": _accept, "pages": _pages, "search": _search,
 }
 
 

@@ -22,7 +22,7 @@ import bootstrap
 from booking.documents import Document, package_document
 from booking.model import Package, PackageFacts
 from booking.store import ORDER_INDEXES, BookingStore
-from embedded import engines
+from embedded import Valkey, engines
 from embedded.orphans import end_with_parent
 from errors import BerthError
 from queues.keys import BOOKING
@@ -149,9 +149,11 @@ class World:
 def world(**overrides: str) -> Iterator[World]:
     """Fresh engines; `overrides` are settings by their environment names."""
     with tempfile.TemporaryDirectory(prefix="berth-bench-") as folder, \
-            engines(Path(folder), maxmemory_mb=2_048) as running:
+            engines(Path(folder), maxmemory_mb=2_048, roles=tuple(Valkey)) as running:
         environment = {
             **os.environ, "DATA_DIR": folder, "REDIS_URL": running.redis_url,
+            "SEARCH_REDIS_URL": running.plan.valkey_url(Valkey.SEARCH),
+            "CATALOGUE_REDIS_URL": running.plan.valkey_url(Valkey.CATALOGUE),
             "MONGO_URL": running.mongo_url, "SECRET_KEY": "only for the bench", **overrides,
         }
         place = World(load(environment), environment)
