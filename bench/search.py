@@ -28,6 +28,7 @@ from bench.machine import machine
 from bench.peers.in_process import a_thread_each, one_after_the_other, worst
 from bench.world import BenchError, Child, Tell, World, percentile, wait_for, world
 from embedded.ports import LOOPBACK, free_port, why_not
+from queues.keys import SEARCH
 from search.entries import SearchEntries
 from search.model import Entry, SupplierState
 from search.query import SearchQuery
@@ -148,15 +149,15 @@ def consumers(place: World, suppliers: Sequence[str] | Mapping[str, int]) -> Ite
     with place.child("-m", "consumer", "search", changes=changes), \
             place.child("-m", "consumer", "fetch", changes=changes) as worker:
         client = bootstrap.connect_search_valkey(place.settings)
-        wait_for(lambda: client.exists("{search}:lease") == 1, "the search consumer")
-        wait_for(lambda: client.zcard("{search}:workers") >= 1, "the fetch worker", worker)
+        wait_for(lambda: client.exists(SEARCH.lease) == 1, "the search consumer")
+        wait_for(lambda: client.zcard(SEARCH.workers) >= 1, "the fetch worker", worker)
         try:
             yield worker
         finally:
             client.close()
             # Another bench's workers and lease must not be taken for this one's.
             bootstrap.connect_search_valkey(place.settings).delete(
-                "{search}:workers", "{search}:lease")
+                SEARCH.workers, SEARCH.lease)
 
 
 def _steady(road: Road, seconds: int) -> Report:
