@@ -24,7 +24,7 @@ from search.places import Destinations, HotelFacts, Place
 from settings import Settings
 from suppliers import places, registry
 from suppliers.fetching import Fetcher
-from suppliers.gate import VendorGate
+from suppliers.gate import VendorGate, gate_states
 from suppliers.http import Exchange
 from suppliers.interactions import InteractionLog
 from suppliers.loader_pool import LoaderPool
@@ -153,10 +153,23 @@ def rate_supplier_names(settings: Settings) -> tuple[str, ...]:
     return tuple(registry.chosen(settings))
 
 
-def vendor_gate(settings: Settings, client: redis.Redis, stop: threading.Event) -> VendorGate:
-    """Limits and circuit breakers of suppliers, shared by all workers; `client` is search's."""
+def vendor_gate(
+    settings: Settings, client: redis.Redis, stop: threading.Event, *, owner: str = ""
+) -> VendorGate:
+    """Limits and circuit breakers of suppliers, shared by all workers; `client` is search's and
+    `owner` the process whose places are given back when it dies.
+    """
     return VendorGate(client, failures=settings.breaker_failures, open_s=settings.breaker_open_s,
-                      stop=stop)
+                      stop=stop, owner=owner)
+
+
+def closed_gates(settings: Settings, client: redis.Redis) -> dict[str, str]:
+    """Suppliers of rates that are not called as always now, and why; `client` is search's."""
+    states = gate_states(client, registry.chosen(settings), failures=settings.breaker_failures)
+    return {
+        name: f"paused for {one.left_s} s" if one.paused else f"{one.state} for {one.left_s} s"
+        for name, one in states.items() if one.paused or one.state != "closed"
+    }
 
 
 def rate_suppliers(
@@ -178,7 +191,9 @@ def interaction_log(settings: Settings, client: redis.Redis) -> InteractionLog:
                           secrets=settings.supplier_secrets)
 
 
-def fetcher(settings: Settings, client: redis.Redis, stop: threading.Event) -> Fetcher:
+def fetcher(
+    settings: Settings, client: redis.Redis, stop: threading.Event, *, owner: str
+) -> Fetcher:
     """What a fetch worker does with its jobs; `client` is search's."""
     def now_ms() -> int:
         seconds, micros = client.time()
@@ -189,7 +204,7 @@ def fetcher(settings: Settings, client: redis.Redis, stop: threading.Event) -> F
     return Fetcher(
         rate_suppliers(settings, client, stop, pool_size=threads, observe=kept.observe),
         search_entries(settings, client),
-        vendor_gate(settings, client, stop),
+        vendor_gate(settings, client, stop, owner=owner),
         LoaderPool(low=settings.loader_threads_min, high=settings.loader_threads_max,
                    name="rate-loader"),
         attempts=settings.fetch_attempts,

@@ -206,15 +206,16 @@ def _search(settings: Settings, stop: threading.Event) -> Consumer:
 
 
 def _fetch(settings: Settings, stop: threading.Event) -> Consumer:
+    name = _own_name()
     threads = dict.fromkeys(chosen(settings), settings.fetch_threads)
     client = bootstrap.connect_search_valkey(
         settings, connections=2 * sum(threads.values()) + settings.loader_threads_max + 8
     )
     return FetchWorkers(
         client,
-        bootstrap.fetcher(settings, client, stop),
+        bootstrap.fetcher(settings, client, stop, owner=name),
         FetchWorkersAlive(client, heartbeat_ms=settings.heartbeat_ms),
-        name=_own_name(),
+        name=name,
         suppliers=threads,
         heartbeat_ms=settings.heartbeat_ms,
         stop=stop,

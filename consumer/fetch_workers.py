@@ -9,6 +9,8 @@ import redis
 
 from engine_errors import valkey_errors
 from queues.keys import SEARCH, SearchKeys
+from suppliers.gate import give_back
+from suppliers.registry import ADAPTERS
 
 
 class FetchWorkersAlive:
@@ -43,7 +45,8 @@ class FetchWorkersAlive:
         return [one.decode() for one in found]
 
     def forget(self, names: Sequence[str]) -> None:
-        """Their parts are somebody else's now."""
+        """Their parts are somebody else's now, and so are their places at suppliers."""
+        give_back(self._client, ADAPTERS, names, keys=self._keys)
         with valkey_errors():
             self._client.zrem(self._keys.workers, *names)
 

@@ -32,6 +32,8 @@ BEAT_S = 0.5
 ENGINE_PAUSE_S = 0.2
 SINGLES_AFTER = 3
 BURY_AFTER = 5
+# The latest dead letters are kept, for a person to look at.
+LETTERS_MAX = 1_000
 # Dead fetch workers are looked for this often.
 RECOVER_EVERY_S = 1.0
 VERSION = 1
@@ -82,8 +84,11 @@ class SearchConsumer:
                 self._stop.wait(BEAT_S)
                 return
             taken = self._queue.take(self._lease, most=BATCH_MAX, singles_after=SINGLES_AFTER)
-            for raw in taken.jobs:
-                self._handle(raw, alone=len(taken.jobs) == 1, deliveries=taken.deliveries)
+            alone = len(taken.jobs) == 1
+            if not all(self._handle(raw, alone, taken.deliveries) for raw in taken.jobs):
+                # It comes again, alone in the end, and is buried then.
+                self._stop.wait(ENGINE_PAUSE_S)
+                return
             if taken.jobs:
                 self._queue.done(self._lease, taken)
             else:
@@ -104,7 +109,8 @@ class SearchConsumer:
             except EngineAway:
                 log.warning("the lease could not be returned; it runs out by itself")
 
-    def _handle(self, raw: bytes, *, alone: bool, deliveries: int) -> None:
+    def _handle(self, raw: bytes, alone: bool, deliveries: int) -> bool:
+        """Whether the job is done with."""
         try:
             self._plan(decode(raw))
         except (EngineAway, NewerJob):
@@ -114,9 +120,11 @@ class SearchConsumer:
         except Exception:
             log.exception("a search cannot be planned")
             if not alone or deliveries < BURY_AFTER:
-                raise
+                return False
             # Its visitors see that it ends without rates, and ask again.
-            log.error("a search is dropped after %d deliveries", deliveries)
+            log.error("a search is buried after %d deliveries", deliveries)
+            self._queue.bury(raw, most=LETTERS_MAX)
+        return True
 
     def _plan(self, query: SearchQuery) -> None:
         entry = self._entries.read(query.search_id)
@@ -155,7 +163,7 @@ class SearchConsumer:
         dead = self._workers.dead()
         if dead:
             again = self._fetches.recover(dead, timeout_s=self._timeout_s)
-            # Forgotten last: a crash before brings them back under the same ids.
+            # Forgotten last: a crash before brings their parts back under the same ids.
             self._workers.forget(dead)
             log.warning("%d fetch workers died; %d parts are fetched again", len(dead), again)
 

@@ -138,6 +138,14 @@ class ReliableQueue:
             raise LeaseLost("done: lease or batch number are not ours any more")
         return int(answer[1])
 
+    def bury(self, job: bytes, *, most: int) -> None:
+        """Keep a job that nobody can do, the latest `most` of them. It is still to be done with."""
+        with valkey_errors():
+            pipe = self._client.pipeline()
+            pipe.lpush(self._keys.dead, job)
+            pipe.ltrim(self._keys.dead, 0, most - 1)
+            pipe.execute()
+
     def push(self, jobs: Sequence[bytes], *, most_waiting: int = 0) -> bool:
         """Push jobs, oldest first. False when more than `most_waiting` (0: any) wait already."""
         if not jobs:

@@ -137,8 +137,11 @@ class SearchEntries:
         *,
         finished: bool = False,
         error: str = "",
+        created_ms: int | None = None,
     ) -> bool:
         """Append one chunk; `finished` with the last of a part. False when it changed nothing.
+
+        `created_ms`: when the search began that the rates are for; another one takes none.
 
         `chunk` names it within the search, so that an answer that was lost can be repeated.
         """
@@ -149,13 +152,14 @@ class SearchEntries:
             answer = self._append(
                 [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
                  keys.chunks(search_id), keys.places(search_id)],
-                [supplier, chunk, "1" if finished else "0", error, *named],
+                [supplier, chunk, "1" if finished else "0", error,
+                 "" if created_ms is None else str(created_ms), *named],
             )
         return bool(answer[0] == b"appended")
 
     def append_many(
         self, search_id: str, supplier: str,
-        chunks: Sequence[tuple[str, Sequence[OfferedRate]]],
+        chunks: Sequence[tuple[str, Sequence[OfferedRate]]], *, created_ms: int,
     ) -> None:
         """Append several chunks in one round trip; each counts for itself, as `append` says."""
         keys = self._keys
@@ -168,7 +172,7 @@ class SearchEntries:
                     pipe,
                     [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
                      keys.chunks(search_id), keys.places(search_id)],
-                    [supplier, chunk, "0", "", *named],
+                    [supplier, chunk, "0", "", str(created_ms), *named],
                 )
             pipe.execute()
 

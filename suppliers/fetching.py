@@ -106,7 +106,7 @@ class Fetcher:
             error = in_words(fault)
             log.info("%s, part %d: %s", job.supplier, job.part.number, fault)
         self._entries.append(job.search_id, job.supplier, f"{job.supplier}:end:{job.part.number}",
-                             (), finished=True, error=error)
+                             (), finished=True, error=error, created_ms=job.created_ms)
 
     def close(self) -> None:
         """Close kept connections, and let loaders end."""
@@ -188,11 +188,12 @@ class Fetcher:
         self._entries.append_many(job.search_id, job.supplier, [
             (f"{job.supplier}:{chunk.name}", [offered(job.search_id, rate) for rate in chunk.rates])
             for chunk in chunks
-        ])
+        ], created_ms=job.created_ms)
 
     def _append(self, job: FetchPart, name: str, rates: Sequence[Rate]) -> None:
         self._entries.append(job.search_id, job.supplier, f"{job.supplier}:{name}",
-                             [offered(job.search_id, rate) for rate in rates])
+                             [offered(job.search_id, rate) for rate in rates],
+                             created_ms=job.created_ms)
 
 
 def in_words(fault: BaseException) -> str:

@@ -54,9 +54,10 @@ class VendorGate:
 
     def __init__(
         self, client: redis.Redis, *, failures: int, open_s: float, stop: threading.Event,
-        keys: SearchKeys = SEARCH,
+        owner: str = "", keys: SearchKeys = SEARCH,
     ) -> None:
         self._client = client
+        self._owner = owner
         self._keys = keys
         self._failures = failures
         self._open_ms = int(open_s * 1_000)
@@ -71,7 +72,7 @@ class VendorGate:
         Raises CircuitOpen at once, Throttled or SupplierAway when no place was free in time;
         what the call itself raises is noted and goes on.
         """
-        holder = uuid.uuid4().hex
+        holder = f"{self._owner}.{uuid.uuid4().hex}"
         self.enter(limits, holder, until_s=until_s)
         try:
             yield
@@ -123,6 +124,21 @@ class VendorGate:
     def states(self, suppliers: Iterable[str]) -> dict[str, GateState]:
         """What there is to see, in one round trip."""
         return gate_states(self._client, suppliers, failures=self._failures, keys=self._keys)
+
+
+def give_back(
+    client: Any, suppliers: Iterable[str], owners: Iterable[str], *, keys: SearchKeys = SEARCH
+) -> None:
+    """Give back the places of processes that died holding them. Raises EngineAway."""
+    dead = tuple(f"{owner}." for owner in owners)
+    with valkey_errors():
+        for name in suppliers:
+            held = [one for one in client.zrange(keys.slots(name), 0, -1)
+                    if one.decode().startswith(dead)]
+            if held:
+                client.zrem(keys.slots(name), *held)
+                # Whoever probed for all of them may have been one of the dead.
+                client.hdel(keys.gate(name), "probe_until")
 
 
 def gate_states(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 
 from flask import Flask
@@ -96,6 +97,7 @@ def build_app(settings: Settings) -> Flask:
         catalogue=catalogue,
         listings=listings,
         feedback=FeedbackTeller(catalogue_valkey, most_waiting=settings.feedback_max_waiting),
+        gates=partial(bootstrap.closed_gates, settings, search_valkey),
     )
     for blueprint in (api, search_api, hotels_api, health, pages, rate_pages, search_pages,
                       hotels):

@@ -12,7 +12,7 @@ from flask import Blueprint, Response
 
 from engine_errors import valkey_errors
 from errors import BerthError
-from queues.keys import BOOKING, CATALOGUE
+from queues.keys import BOOKING, CATALOGUE, FEEDBACK, INTERACTIONS, SEARCH, QueueKeys
 from web.api import answer
 from web.services import Services, services
 
@@ -117,6 +117,43 @@ def _catalogue(found: Services) -> str:
     return f"{holder.decode()} holds the lease, {'pages are shown' if built else 'building'}"
 
 
+def _search(found: Services) -> str:
+    return _holder(found.search_valkey, SEARCH, "search consumer")
+
+
+def _interactions(found: Services) -> str:
+    return _holder(found.search_valkey, INTERACTIONS, "interactions consumer")
+
+
+def _feedback(found: Services) -> str:
+    return _holder(found.catalogue_valkey, FEEDBACK, "feedback consumer")
+
+
+def _holder(client: redis.Redis, keys: QueueKeys, name: str) -> str:
+    with valkey_errors():
+        holder = client.get(keys.lease)
+        waiting = client.llen(keys.jobs)
+    if holder is None:
+        raise BerthError(f"no {name} holds the lease")
+    return f"{holder.decode()} holds the lease, {waiting} jobs wait"
+
+
+def _fetch(found: Services) -> str:
+    with valkey_errors():
+        now_s, micros = found.search_valkey.time()
+        now_ms = now_s * 1_000 + micros // 1_000
+        alive = found.search_valkey.zcount(SEARCH.workers, f"({now_ms}", "+inf")
+    if not alive:
+        raise BerthError("no fetch worker has a heartbeat")
+    return f"{alive} workers"
+
+
+def _gates(found: Services) -> str:
+    """Told, but no fault of ours: a supplier that is left alone costs its own rates only."""
+    told = found.gates()
+    return "; ".join(f"{name}: {state}" for name, state in told.items()) or "all may be called"
+
+
 def _supplier(found: Services) -> str:
     url = f"{found.settings.supplier_base_url}/healthz"
     try:
@@ -135,6 +172,11 @@ _CHECKS: dict[str, Callable[[Services], str]] = {
     "reservation consumer": _reservation,
     "packages": _packages,
     "catalogue consumer": _catalogue,
+    "search consumer": _search,
+    "fetch workers": _fetch,
+    "rate suppliers": _gates,
+    "interactions consumer": _interactions,
+    "feedback consumer": _feedback,
     "supplier": _supplier,
 }
 

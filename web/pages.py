@@ -24,7 +24,7 @@ from booking import intake
 from booking.lookup import OrderView
 from booking.model import FINAL, LIVE, State
 from errors import BadInput, EngineAway
-from web import shopwindow, visitor, words
+from web import shopwindow, visitor, visits, words
 from web.forms import LookupForm, OrderForm, new_key, package_id_of
 from web.hotel_links import city_address
 from web.problems import problem_of
@@ -125,7 +125,9 @@ def place_order() -> Response | BaseResponse:
     except (intake.Refusal, EngineAway) as error:
         return _refused(form, package_id, error)
     visitor.remember(accepted.order_id, email, accepted.place)
-    return redirect(url_for("pages.result", order_id=accepted.order_id), 303)
+    response = redirect(url_for("pages.result", order_id=accepted.order_id), 303)
+    visits.is_buyer(response, email)
+    return response
 
 
 @pages.get("/orders/<order_id>")

@@ -12,7 +12,7 @@ from booking import intake
 from booking.lookup import moment
 from errors import BadInput, EngineAway
 from search.model import PinnedRate
-from web import search_window, visitor, words
+from web import search_window, visitor, visits, words
 from web.forms import RateForm, new_key
 from web.problems import problem_of
 from web.rates import offer_of, order_rate
@@ -58,7 +58,9 @@ def order(rate_id: str) -> Response | BaseResponse:
     except (intake.Refusal, EngineAway, BadInput) as error:
         return _refused(rate_id, form, error)
     visitor.remember(accepted.order_id, form.email.data, accepted.place)
-    return redirect(url_for("pages.result", order_id=accepted.order_id), 303)
+    response = redirect(url_for("pages.result", order_id=accepted.order_id), 303)
+    visits.is_buyer(response, form.email.data)
+    return response
 
 
 def _rate_page(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from booking.intake import Accepted, RateGone
 from booking.model import Guest, RateFacts, RateOffer
 from search.model import PinnedRate
+from web import visits
 from web.services import services
 
 
@@ -42,7 +43,9 @@ def order_rate(rate_id: str, email: str, guest: Guest, key: str | None) -> Accep
     intake = services().intake
     pinned = services().entries.find_rate(rate_id)
     if pinned is not None:
-        return intake.accept_rate(offer_of(pinned), email, guest, key)
+        accepted = intake.accept_rate(offer_of(pinned), email, guest, key)
+        visits.booked(email, pinned.rate.hotel_id)
+        return accepted
     before = intake.accepted_before(rate_id, email, guest, key) if key is not None else None
     if before is None:
         raise RateGone("no search that lives has this rate")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import redis
 from flask import current_app, request
@@ -43,6 +45,8 @@ class Services(msgspec.Struct, frozen=True):
     catalogue: CatalogueReader
     listings: Listings
     feedback: FeedbackTeller
+    # Suppliers of rates that are not called as always now, and why.
+    gates: Callable[[], dict[str, str]]
 
 
 def services() -> Services:

@@ -12,9 +12,10 @@ import time
 from decimal import Decimal
 
 import msgspec
-from flask import Request, Response, current_app, request
+from flask import Request, current_app, request
 from itsdangerous import BadData, URLSafeSerializer
 from ulid import ULID
+from werkzeug.wrappers import Response as BaseResponse
 
 from catalogue import words
 from catalogue.feedback import Kind
@@ -82,7 +83,7 @@ def visit(hotel_id: str) -> tuple[Visit, Visitor]:
     return told, Visitor(known.visitor_id, (hotel_id, *rest[:SEEN_MAX - 1]))
 
 
-def set_cookie(response: Response, visitor: Visitor) -> None:
+def set_cookie(response: BaseResponse, visitor: Visitor) -> None:
     """Give the browser its cookie."""
     response.set_cookie(
         COOKIE, _signer().dumps(msgspec.to_builtins(visitor)), max_age=COOKIE_LIFE_S,
@@ -95,7 +96,7 @@ def booked(email: str, hotel_id: str) -> None:
     _tell(buyer_id(email), hotel_id, Kind.BOOKING)
 
 
-def is_buyer(response: Response, email: str) -> None:
+def is_buyer(response: BaseResponse, email: str) -> None:
     """From now on this browser is known as that buyer's, by an id that tells nobody who it is.
 
     What they looked at before they bought stays with them.

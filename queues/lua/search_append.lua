@@ -5,14 +5,16 @@
 --
 -- KEYS  1 entry  2 rates  3 suppliers  4 chunks that came  5 places of the rates
 -- ARGV  1 supplier  2 chunk id  3 "1" when its part is finished  4 error text or ""
---       5.. the name of a rate, the rate as JSON, the next name, ...
+--       5 when the search began that was asked for (ms), or "": the one before it had the same key
+--       6.. the name of a rate, the rate as JSON, the next name, ...
 -- Returns {"appended", rates so far}, {"repeated"} or {"late"}
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local entry = redis.call('HMGET', KEYS[1],
     'is_completed', 'deadline_ms', 'created_ms', 'expires_ms', 'open')
 local line = redis.call('HGET', KEYS[3], ARGV[1])
-if entry[1] ~= '0' or not line or now_ms >= tonumber(entry[2]) then
+if entry[1] ~= '0' or not line or now_ms >= tonumber(entry[2])
+    or ARGV[5] ~= '' and ARGV[5] ~= entry[3] then
     return {'late'}
 end
 if redis.call('SADD', KEYS[4], ARGV[2]) == 0 then
@@ -21,7 +23,7 @@ end
 line = cjson.decode(line)
 local place = redis.call('LLEN', KEYS[2])
 -- By the thousand: Lua's stack bounds what one call takes.
-for first = 5, #ARGV, 2000 do
+for first = 6, #ARGV, 2000 do
     local rates, places = {}, {}
     for i = first, math.min(first + 1999, #ARGV), 2 do
         rates[#rates + 1] = ARGV[i + 1]
@@ -32,7 +34,7 @@ for first = 5, #ARGV, 2000 do
     redis.call('RPUSH', KEYS[2], unpack(rates))
     redis.call('HSET', KEYS[5], unpack(places))
 end
-line.rates = line.rates + (#ARGV - 4) / 2
+line.rates = line.rates + (#ARGV - 5) / 2
 line.latency_ms = now_ms - tonumber(entry[3])
 if ARGV[4] ~= '' then
     line.error = ARGV[4]

@@ -23,7 +23,6 @@ if tonumber(gate[1] or '0') >= tonumber(ARGV[5]) then
     if until_ms > now_ms then
         return {'open', math.ceil(until_ms - now_ms)}
     end
-    redis.call('HSET', KEYS[2], 'probe_until', string.format('%.0f', now_ms + life_ms))
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
 if not held and tonumber(ARGV[2]) > 0 and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
@@ -37,6 +36,11 @@ if tonumber(ARGV[4]) > 0 then
     end
     redis.call('HSET', KEYS[2], 'next_ms',
         string.format('%.3f', math.max(next_ms, now_ms) + step))
+end
+if tonumber(gate[1] or '0') >= tonumber(ARGV[5]) then
+    -- The one that is let in to see. Noted here, where it goes: one that was let in nowhere would keep
+    -- all others out.
+    redis.call('HSET', KEYS[2], 'probe_until', string.format('%.0f', now_ms + life_ms))
 end
 redis.call('ZADD', KEYS[1], now_ms + life_ms, ARGV[1])
 redis.call('PEXPIRE', KEYS[1], life_ms * 2)

@@ -30,5 +30,8 @@ elseif ARGV[2] == 'fault' then
             string.format('%.0f', now_ms + tonumber(ARGV[5])))
     end
 end
+if ARGV[2] == 'nothing' then
+    redis.call('HDEL', KEYS[2], 'probe_until')
+end
 redis.call('PEXPIRE', KEYS[2], 3600000)
 return failures

@@ -15,7 +15,7 @@ import bootstrap
 from errors import CircuitOpen, SupplierAway, SupplierDeclined, Throttled
 from queues.keys import SEARCH
 from settings import Settings
-from suppliers.gate import VendorGate
+from suppliers.gate import VendorGate, give_back
 from suppliers.http import IssuedToken
 from suppliers.tokens import SharedTokens
 from tests.waiting import eventually
@@ -116,6 +116,27 @@ def test_a_refusal_is_an_answer_and_no_failure(valkey: redis.Redis) -> None:
         with pytest.raises(SupplierDeclined), gate.call(Vendor(), until_s=later()):
             raise SupplierDeclined("forbidden")
     assert gate.states(["acme"])["acme"].failures == 0
+
+
+def test_a_probe_that_finds_no_place_keeps_nobody_out(valkey: redis.Redis) -> None:
+    gate = gate_of(valkey)
+    for number in range(3):
+        gate.enter(Vendor(), f"hanging-{number}", until_s=later())
+    for _ in range(3):
+        gate.leave(Vendor(), "somebody", SupplierAway("nothing"))
+    valkey.hset(SEARCH.gate("acme"), "open_until", 1)  # half open, and all places are taken
+    with pytest.raises(SupplierAway, match="no place was free"):
+        gate.enter(Vendor(), "probe", until_s=later(0.05))
+    gate.leave(Vendor(), "hanging-0")
+    gate.enter(Vendor(), "next", until_s=later(1))
+
+
+def test_places_of_a_dead_process_are_given_back(valkey: redis.Redis) -> None:
+    for number in range(2):
+        gate_of(valkey).enter(Vendor(), f"dead.{number}", until_s=later())
+    gate_of(valkey).enter(Vendor(), "alive.1", until_s=later())
+    give_back(valkey, ["acme"], ["dead"])
+    assert valkey.zrange(SEARCH.slots("acme"), 0, -1) == [b"alive.1"]
 
 
 # --- tokens ---------------------------------------------------------------------------------------

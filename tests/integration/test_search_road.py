@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from queues.keys import SEARCH
 from queues.reliable import ReliableQueue
 from search.entries import RunSearch
 from search.model import SupplierState
+from search.query import SearchQuery
 from settings import Settings
 from suppliers.registry import ADAPTERS
 from tests.search_road import SearchRoad, search_road
@@ -133,6 +135,49 @@ def test_a_killed_search_consumer_plans_nothing_twice(
         client.hset(SEARCH.entry(query.search_id), "is_completed", 1)
         assert road.read(query).stored == entry.stored
         assert road.calls() == calls
+
+
+def test_a_poison_job_is_buried_and_the_road_goes_on(
+    settings: Settings, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.search.ENGINE_PAUSE_S", 0.0)
+    monkeypatch.setattr("consumer.search.BEAT_S", 0.01)
+    with bootstrap.connect_search_valkey(settings) as client:
+        entries = bootstrap.search_entries(settings, client)
+        fetches = FetchQueue(client, ADAPTERS)
+        day = dt.date(2027, 3, 1)
+        poison = SearchQuery("atlantis", day, day + dt.timedelta(2), 2)
+        good = SearchQuery("lisbon", day, day + dt.timedelta(2), 2)
+        entries.begin(poison)  # the door would have refused it
+        entries.begin(good)
+        consumer = SearchConsumer(
+            ReliableQueue(client, SEARCH, lease_ms=5_000), entries, fetches,
+            FetchWorkersAlive(client, heartbeat_ms=1_000), list(ADAPTERS.values()), name="one",
+            currency="EUR", deadline_s=30, stop=threading.Event(),
+        )
+        for _ in range(20):
+            consumer.step()
+        assert client.llen(SEARCH.dead) == 1
+        assert client.llen(SEARCH.inflight) == client.llen(SEARCH.jobs) == 0
+        assert sum(fetches.waiting().values()) == 6, "the other search is planned"
+
+
+def test_a_late_chunk_of_an_expired_search_is_none_of_its_successors(
+    settings: Settings, valkey: redis.Redis
+) -> None:
+    with bootstrap.connect_search_valkey(settings) as client:
+        entries = bootstrap.search_entries(settings, client)
+        day = dt.date(2027, 3, 1)
+        query = SearchQuery("lisbon", day, day + dt.timedelta(2), 2)
+        before = entries.begin(query)
+        client.delete(SEARCH.entry(query.search_id))  # it expired
+        eventually(lambda: entries.begin(query).created_ms > before.created_ms or client.delete(
+            SEARCH.entry(query.search_id)) < 0, 5, "a moment has passed")
+        entries.plan(query.search_id, {"acme": 1})
+        assert not entries.append(query.search_id, "acme", "1", (), finished=True,
+                                  created_ms=before.created_ms)
+        assert entries.append(query.search_id, "acme", "1", (), finished=True,
+                              created_ms=entries.begin(query).created_ms)
 
 
 def test_a_slow_supplier_keeps_no_other_waiting(settings: Settings, tmp_path: Path) -> None:
