@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.visitors import invent
-from catalogue.taste import SEEN_MAX
-from catalogue.training import Seen, train
+from catalogue.taste import SEEN_MAX, Seen
+from catalogue.training import train
 
 HELD_OUT = 3
 FIRST = 10

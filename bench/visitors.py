@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from catalogue.taste import features
-from catalogue.training import Seen
+from catalogue.taste import Seen, features
 
 TYPES = ("hotel", "boutique", "hostel", "resort", "apartment", "inn")
 AMENITIES = tuple(f"a{n}" for n in range(20))

@@ -21,8 +21,7 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 from ulid import ULID
 
-from catalogue.taste import Floats, TasteModel
-from catalogue.training import Seen
+from catalogue.taste import Floats, Seen, TasteModel
 from engine_errors import mongo_errors, valkey_errors
 from errors import BrokenJob, NewerJob
 from queues.keys import FEEDBACK, FeedbackKeys

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -31,6 +31,14 @@ SEEN_MAX = 20
 
 class UnreadableModel(BerthError):
     """The bytes hold no model of this version."""
+
+
+class Seen(NamedTuple):
+    """How much somebody was interested in a hotel: `weight` is 1 for a look, more for more."""
+
+    visitor: str
+    hotel_id: str
+    weight: float
 
 
 def features(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from catalogue.taste import Floats, TasteModel
+from catalogue.taste import Floats, Seen, TasteModel
 from errors import BerthError
 
 # Chosen on held-out visits (python -m bench recommend).
@@ -35,14 +35,6 @@ VISITORS_MIN = 20
 
 class TooLittleFeedback(BerthError):
     """There is nothing to learn from yet."""
-
-
-class Seen(NamedTuple):
-    """How much somebody was interested in a hotel: `weight` is 1 for a look, more for more."""
-
-    visitor: str
-    hotel_id: str
-    weight: float
 
 
 class Trained(NamedTuple):

@@ -32,8 +32,8 @@ END_BY_S = {
     Stage.WEB: 3.0,
     Stage.CONSUMERS: 5.5,
     Stage.SEEDING: 5.5,
-    Stage.SUPPLIERS: 6.5,
-    Stage.ENGINES: 9.0,
+    Stage.SUPPLIERS: 6.0,
+    Stage.ENGINES: 8.0,
 }
 
 

@@ -15,6 +15,7 @@ import redis
 import requests
 
 import bootstrap
+from queues.keys import SEARCH
 from search.entries import SearchEntries
 from search.model import Entry
 from search.query import SearchQuery
@@ -48,6 +49,13 @@ class SearchRoad:
             [sys.executable, "-m", "consumer", name.partition("-")[0]], cwd=ROOT, env=self.environ,
             stderr=subprocess.DEVNULL,
         )
+
+    def wait_until_started(self, names: tuple[str, ...]) -> None:
+        """Until they answer for themselves: a process takes seconds to start on a busy machine."""
+        if "search" in names:
+            eventually(lambda: self.client.exists(SEARCH.lease), 30, "the search consumer is there")
+        if "fetch" in names:
+            eventually(lambda: self.client.zcard(SEARCH.workers), 30, "the fetch worker is there")
 
     def kill(self, name: str) -> None:
         """kill -9."""
@@ -112,6 +120,7 @@ def search_road(
         try:
             for name in start:
                 found.start(name)
+            found.wait_until_started(start)
             yield found
         finally:
             found.close()

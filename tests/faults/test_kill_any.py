@@ -11,7 +11,8 @@ import requests
 from tests.system import PARTS, System, running_system
 from tests.waiting import eventually
 
-WHOLE_WITHIN_S = 5.0
+# How long it takes is measured by `make faults` on a machine that has nothing else to do.
+WHOLE_WITHIN_S = 20.0
 FINAL_WITHIN_S = 30.0
 
 

@@ -13,7 +13,8 @@ from pymongo.database import Database
 import bootstrap
 from bench.visitors import invent
 from catalogue.feedback import FeedbackStore, FeedbackTeller, Kind, TasteShelf
-from catalogue.training import Seen, train
+from catalogue.taste import Seen
+from catalogue.training import train
 from consumer import feedback as module
 from consumer.feedback import FeedbackConsumer, Trainer
 from queues.keys import FEEDBACK

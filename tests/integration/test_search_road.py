@@ -85,8 +85,8 @@ def test_a_killed_fetch_worker_loses_no_part(settings: Settings, tmp_path: Path)
 def test_without_fetch_workers_it_ends_at_its_deadline_and_says_who_is_missing(
     settings: Settings, tmp_path: Path
 ) -> None:
-    short = msgspec.structs.replace(settings, search_deadline_s=2.0)
-    with search_road(short, tmp_path, SEARCH_DEADLINE_S="2") as road:
+    short = msgspec.structs.replace(settings, search_deadline_s=4.0)
+    with search_road(short, tmp_path, SEARCH_DEADLINE_S="4") as road:
         road.conduct(ascenda={"hang_rate": 1.0}, duffel_stays={"hang_rate": 1.0})
         entry = road.completed(road.search("lisbon"), within_s=20)
         states = {name: one.state.value for name, one in entry.suppliers.items()}

@@ -7,8 +7,8 @@ import pytest
 
 from bench import recommend
 from bench.visitors import Visits, invent
-from catalogue.taste import TasteModel, UnreadableModel, features
-from catalogue.training import Seen, TooLittleFeedback, Trained, train
+from catalogue.taste import Seen, TasteModel, UnreadableModel, features
+from catalogue.training import TooLittleFeedback, Trained, train
 
 
 @pytest.fixture(scope="module")
