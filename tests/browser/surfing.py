@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -59,6 +63,11 @@ class Browser:
                 return condition()
             except (NoSuchElementException, StaleElementReferenceException) as error:
                 raise AssertionError(str(error).splitlines()[0]) from None
+            except WebDriverException as error:
+                # Chromium's own way to say stale, while one page takes the place of another.
+                if "does not belong to the document" in str(error):
+                    raise AssertionError("the page has just changed") from None
+                raise
 
         return eventually(looked, WITHIN_S, what)
 

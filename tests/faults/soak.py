@@ -233,7 +233,7 @@ def stage(folder: Path) -> Iterator[tuple[System, dict[str, LossyProxy], Consume
     ]}))
     with ExitStack() as stack:
         system = stack.enter_context(running_system(
-            folder / "data", BOOKING_CONSUMERS="1", HOLD_S="90",
+            folder / "data", BOOKING_CONSUMERS="1", HOLD_S="90", RATE_BOOK_TIMEOUT_S="4",
         ))
         seeded = system.run("db_init.py", "--packages", str(campaign))
         assert seeded.returncode == 0, seeded.stderr

@@ -64,8 +64,8 @@ MUTANTS: tuple[Mutant, ...] = (
     one("no duplicate check in decide", "booking/decisions.py",
         """            if order is not None:
                 return Outcome(Verdict.ALREADY_APPLIED, order)
-            return Outcome(Verdict.APPLIED, _place""",
-        """            return Outcome(Verdict.APPLIED, _place"""),
+            return Outcome(Verdict.APPLIED, _place(ledger""",
+        """            return Outcome(Verdict.APPLIED, _place(ledger"""),
     one("acknowledged and told before it is written", "consumer/booking.py",
         """                self._store.write(batch.writes)
                 self._tell(lease, batch)
@@ -168,13 +168,13 @@ redis.call('PEXPIRE'""",
         """    if order.state in LIVE or not may_exist or order.owed or order.compensated:""",
         """    if True:"""),
     one("only the part that the report names is owed", "booking/decisions.py",
-        """    return COMPENSATION_ORDER if may_exist else ()""",
+        """    return order.bookable if may_exist else ()""",
         """    return may_exist"""),
     one("a cancelled order owes nothing", "booking/decisions.py",
-        """State.CANCELLED, Reason.CUSTOMER_REQUEST, COMPENSATION_ORDER, now_ms""",
+        """State.CANCELLED, Reason.CUSTOMER_REQUEST, order.bookable, now_ms""",
         """State.CANCELLED, Reason.CUSTOMER_REQUEST, (), now_ms"""),
     one("a hold that was written before is not reserved again", "booking/batch.py",
-        """        if type(command) is PlaceOrder:
+        """        if type(command) is PlaceOrder or type(command) is PlaceRateOrder:
             placed.add""",
         """        if type(command) is PlaceOrder and outcome.verdict is Verdict.APPLIED:
             placed.add"""),
