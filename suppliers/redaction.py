@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from enum import Enum
+from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -21,6 +23,8 @@ BLOT = "[removed]"
 BODY_MAX_BYTES = 16_384
 # A larger one is not even read: what is kept of it would be a small part anyway.
 _READ_MAX_BYTES = 4_194_304
+# Cleaned beyond what is kept, so that no secret is cut in two at the end and so not found.
+_MARGIN_BYTES = 4_096
 _HEADERS = frozenset({
     "accept", "accept-encoding", "content-encoding", "content-length", "content-type", "date",
     "duffel-version", "retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset",
@@ -32,11 +36,25 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _PERSON = re.compile(
-    r"e?-?mail|phone|holder|paxes|passenger|traveller|contact|customer|surname|"
+    r"e?-?mail|phone|holder|paxes|passenger|travell?er|^user$|contact|customer|surname|"
     r"(given|family|first|last)[-_ ]?name|birth|passport|address|payment|card|^guests?$",
     re.IGNORECASE,
 )
+# Whose number is a count. All other numbers about a person are part of him, such as a telephone's.
+_COUNTED = re.compile(r"guests?", re.IGNORECASE)
+# A supplier's answer may hold links that carry a secret in their query.
+_LINKED = re.compile(
+    rf"([?&][^=&?\s\"'<>]*(?:{_SECRET.pattern})[^=&?\s\"'<>]*=)[^&\s\"'<>\\]+", re.IGNORECASE
+)
 _EMAIL = re.compile(r"[^\s\"'<>@,;:]{1,64}(?:@|%40)[^\s\"'<>@,;:]{1,255}")
+
+
+class _Kind(Enum):
+    """What the name of a member says about its value."""
+
+    OPEN = 0
+    COUNTED = 1
+    HIDDEN = 2
 
 
 class Interaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +79,9 @@ def redact(exchange: Exchange, interaction_id: str, secrets: Collection[str]) ->
     """What may be kept of a call. `secrets` are blotted out wherever they stand."""
     def clean(text: str) -> str:
         for secret in secrets:
-            text = text.replace(secret, BLOT)
-        return _EMAIL.sub(BLOT, text)
+            for spelling in _spellings(secret):
+                text = text.replace(spelling, BLOT)
+        return _EMAIL.sub(BLOT, _LINKED.sub(rf"\1{BLOT}", text))
 
     at = dt.datetime.fromtimestamp(exchange.started_at, dt.UTC)
     return Interaction(
@@ -75,14 +94,14 @@ def redact(exchange: Exchange, interaction_id: str, secrets: Collection[str]) ->
         latency_ms=round(exchange.latency_s * 1_000, 1),
         error=clean(exchange.error),
         request_headers=_headers(exchange.request_headers, clean),
-        request_body=clean(_body(exchange.request_body, exchange.request_headers)),
+        request_body=_body(exchange.request_body, exchange.request_headers, clean),
         response_headers=_headers(exchange.response_headers, clean),
-        response_body=clean(_body(exchange.response_body, exchange.response_headers)),
+        response_body=_body(exchange.response_body, exchange.response_headers, clean),
         response_bytes=len(exchange.response_body),
     )
 
 
-def _headers(headers: Mapping[str, str], clean: Any) -> dict[str, str]:
+def _headers(headers: Mapping[str, str], clean: Callable[[str], str]) -> dict[str, str]:
     return {name.lower(): clean(str(value)[:500]) for name, value in headers.items()
             if name.lower() in _HEADERS}
 
@@ -96,12 +115,33 @@ def _url(url: str) -> str:
 
 
 def _value(name: str, value: str) -> str:
-    # In a query, `guests` is how many.
-    personal = _PERSON.search(name) and not value.isdecimal()
-    return BLOT if _SECRET.search(name) or personal else value
+    return BLOT if _hides(name, value.isdecimal()) else value
 
 
-def _body(body: bytes, headers: Mapping[str, str]) -> str:
+def _hides(name: str, is_number: bool) -> bool:
+    kind = _kind(name)
+    return kind is _Kind.HIDDEN or (kind is _Kind.COUNTED and not is_number)
+
+
+@lru_cache(4_096)
+def _kind(name: str) -> _Kind:
+    """Kept, because an answer repeats the same few names thousands of times."""
+    if _SECRET.search(name):
+        return _Kind.HIDDEN
+    if _COUNTED.fullmatch(name):
+        return _Kind.COUNTED
+    return _Kind.HIDDEN if _PERSON.search(name) else _Kind.OPEN
+
+
+@lru_cache(64)
+def _spellings(secret: str) -> tuple[str, ...]:
+    """As it stands in a text, in JSON and in a query; the longest first."""
+    in_json = msgspec.json.encode(secret).decode()[1:-1]
+    all_of_them = {secret, in_json, quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    return tuple(sorted(all_of_them, key=len, reverse=True))
+
+
+def _body(body: bytes, headers: Mapping[str, str], clean: Callable[[str], str]) -> str:
     if not body:
         return ""
     if len(body) > _READ_MAX_BYTES:
@@ -113,18 +153,17 @@ def _body(body: bytes, headers: Mapping[str, str]) -> str:
             return f"[{len(body)} bytes that are no JSON]"
         pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
         found = urlencode([(name, _value(name, value)) for name, value in pairs]).encode()
-    text = found[:BODY_MAX_BYTES].decode("utf-8", "ignore")
-    return text if len(found) <= BODY_MAX_BYTES else f"{text}[... {len(found)} bytes]"
+    text = clean(found[:BODY_MAX_BYTES + _MARGIN_BYTES].decode("utf-8", "ignore"))
+    if len(found) <= BODY_MAX_BYTES:
+        return text
+    return f"{text[:BODY_MAX_BYTES]}[... {len(found)} bytes]"
 
 
 def _cut(node: Any) -> Any:
     """The document without secrets and persons."""
     if isinstance(node, dict):
         return {
-            name: BLOT if _SECRET.search(name) or (
-                # How many guests there are is no secret; who they are is.
-                _PERSON.search(name) and not isinstance(value, int | float | bool)
-            ) else _cut(value)
+            name: BLOT if _hides(name, isinstance(value, int | float)) else _cut(value)
             for name, value in node.items()
         }
     if isinstance(node, list):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from suppliers.http import Exchange
-from suppliers.redaction import BLOT, Interaction, redact
+from suppliers.redaction import BLOT, BODY_MAX_BYTES, Interaction, redact
 
 SECRET = "s3cr3t-of-acme"
 
@@ -60,6 +62,37 @@ def test_persons_and_secrets_go(body: dict[str, Any]) -> None:
         for word in ("Lovelace", "lovelace", SECRET, "+44"):
             assert word not in text
         assert BLOT in text
+
+
+@pytest.mark.parametrize("document", [
+    {"phone": 4420111222}, {"birth_year": 4420111222}, {"user": {"name": "4420111222"}},
+    {"traveler": {"name": "4420111222"}},
+    {"links": {"book": {"href": "/v3/itineraries?a=1&token=4420111222&b=2"}}},
+    {"links": {"book": {"href": "https://api.example/x?access_token=4420111222"}}},
+])
+def test_numbers_of_a_person_and_links_with_a_token_go(document: dict[str, Any]) -> None:
+    raw = json.dumps(document).encode()
+    kept = call(body=raw, answer=raw)
+    for body in (kept.request_body, kept.response_body):
+        assert "4420111222" not in body
+        assert BLOT in json.dumps(json.loads(body)), "and what is left is a document"
+    assert "4420111222" not in call(url="https://api.example/x?phone=4420111222&guests=2").url
+
+
+def test_a_secret_is_found_however_it_is_spelled() -> None:
+    secret = 'a"b/c+d\\e f'
+    body = json.dumps({"note": secret}).encode()
+    url = f"https://api.example/x?{urlencode({'q': secret})}"
+    told = Exchange("acme", "POST", url, {}, body, 200, {}, body, 1_796_000_000.25, 0.1, "")
+    kept = redact(told, "01ID", [secret])
+    for text in (kept.url, kept.request_body, kept.response_body):
+        assert not re.search(r"c(%2B|\+)d", text)
+
+
+def test_a_secret_at_the_end_of_what_is_kept_is_not_cut_in_two() -> None:
+    for shift in range(len(SECRET) + 1):
+        text = "x" * (BODY_MAX_BYTES - 2 - shift) + SECRET + "y" * 9_000
+        assert SECRET[:4] not in call(answer=json.dumps([text]).encode()).response_body
 
 
 def test_headers_stay_by_a_list_and_queries_go_by_name() -> None:
