@@ -33,8 +33,8 @@ def test_from_a_place_to_a_filter_to_a_hotel_to_its_live_rates(
     if not javascript:
         browser.find(".facets button").click()
     browser.wait(lambda: browser.find(".chips li:nth-child(2)"), "the filter is a chip")
-    assert 0 < len(names(browser)) < len(all_here)
-    assert "-star-hotels-in-lisbon" in browser.path
+    browser.wait(lambda: 0 < len(names(browser)) < len(all_here), "the list is narrower")
+    browser.wait(lambda: "-star-hotels-in-lisbon" in browser.path, "its address says so")
 
     browser.driver.back()
     browser.wait(lambda: names(browser) == all_here or None, "back to all of Lisbon")
