@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PREFIX = "/hotels"
-_OWN = len(_PREFIX) + 1
+_BELOW = f"{_PREFIX}/"
 _VISITOR = f"{COOKIE}="
 
 
@@ -33,14 +33,15 @@ class Copies:
     ) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if (
-            path.startswith(_PREFIX)
+            (path == _PREFIX or path.startswith(_BELOW))
             and environ["REQUEST_METHOD"] == "GET"
             and "HTTP_IF_NONE_MATCH" not in environ
             and "gzip" in (accepted := environ.get("HTTP_ACCEPT_ENCODING", ""))
             and ";" not in accepted
             and not environ.get("SCRIPT_NAME")
         ):
-            copy = self._listings.copy(path[_OWN:], f"{path}?{environ.get('QUERY_STRING', '')}")
+            name = f"{path}?{environ.get('QUERY_STRING', '')}"
+            copy = self._listings.copy(path[len(_BELOW):], name)
             # A listing may have an order of its visitor's own; a hotel's page is everybody's.
             if copy is not None and not (
                 isinstance(copy, Kept) and _VISITOR in environ.get("HTTP_COOKIE", "")

@@ -159,6 +159,15 @@ def test_a_copy_is_the_answer_that_was_given_before(client: FlaskClient, path: s
     assert sorted(first.headers) == sorted(copy.headers)
 
 
+@pytest.mark.parametrize("path", ["/hotelsxquiet-heron-lisbon-0", "/hotels/x/quiet-heron-lisbon-0",
+                                  "/hotels.quiet-heron-lisbon-0", "/hotelsx"])
+def test_a_copy_has_no_second_address(client: FlaskClient, path: str) -> None:
+    takes = {"Accept-Encoding": "gzip"}
+    for known in ("/hotels/quiet-heron-lisbon-0", "/hotels"):
+        assert client.get(known, headers=takes).status_code == 200
+    assert client.get(path, headers=takes).status_code == 404
+
+
 def test_a_change_is_followed_by_the_page_and_by_the_listing(
     client: FlaskClient, catalogue: redis.Redis
 ) -> None:
