@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from enum import StrEnum
 from typing import Any, Protocol
 
-from tests.simulation.kernel import US_PER_MS, US_PER_S, Kernel, Process, Task
+from tests.simulation.kernel import US_PER_MS, US_PER_S, Kernel, Process, Task, Violation
 
 Steps = Generator[None, None, Any]
 SHOWN = 110
@@ -202,6 +202,8 @@ class Call:
                 self._server.settle()
                 self._done(end.value, None)
                 return
+            except Violation:
+                raise
             except Exception as error:  # noqa: BLE001 - an answer of the server
                 self._server.settle()
                 self._done(None, error)
