@@ -115,7 +115,23 @@ def draw_profile(rng: random.Random) -> Profile:
         restart_every_s=rng.choice((5.0, 15.0, 1_000.0)),
         operator_every_s=rng.choice((0.3, 2.0, 1_000.0)),
     )
-    return _two_writers_meet(profile) if profile.second_road else profile
+    if profile.second_road:
+        return _two_writers_meet(profile)
+    return _twin_jobs(profile) if rng.random() < 0.25 else profile
+
+
+def _twin_jobs(profile: Profile) -> Profile:
+    """Orders that arrive twice are reserved twice, by two workers at once, and one of the two may
+    find a supplier that does not answer while the other one books.
+    """
+    return msgspec.structs.replace(
+        profile,
+        arrive_within_s=4.0, supplier_attempts=1, threads=4, reservation_workers=2,
+        flight_failure_rate=0.0, room_failure_rate=0.0, fault_rate=0.05,
+        focus={**dict.fromkeys(FOCUSES, 0.3), "other": 10.0, "supplier": 3.0},
+        fates={Fault.TWICE: 10, Fault.LOST_REQUEST: 3, Fault.LATE: 3},
+        leg_ms={**profile.leg_ms, "supplier": 250.0}, late_ms=20.0,
+    )  # fmt: skip
 
 
 def _two_writers_meet(profile: Profile) -> Profile:
@@ -125,8 +141,9 @@ def _two_writers_meet(profile: Profile) -> Profile:
     return msgspec.structs.replace(
         profile,
         limits=msgspec.structs.replace(profile.limits, hold_s=1, sweep_every_ms=200),
-        leg_ms={**profile.leg_ms, "mongo": 20.0, "supplier": 200.0},
-    )
+        leg_ms={**profile.leg_ms, "mongo": 20.0, "supplier": 180.0},
+        threads=4, reservation_workers=2, flight_failure_rate=0.0, arrive_within_s=10.0,
+    )  # fmt: skip
 
 
 class Calm:
