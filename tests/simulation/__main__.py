@@ -6,8 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
 from multiprocessing import get_context
 from typing import Any
 
@@ -37,15 +36,14 @@ def main() -> int:
     if args.point is not None:
         told = crash_points.tell(*crash_points.named(args.point), print if args.trace else None)
         return report([], [told])
-    with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as pool:
+    # Leaving it ends its processes: what a failure makes needless is not awaited.
+    with get_context("spawn").Pool(args.processes) as pool:
         seeds = range(args.first, args.first + args.seeds)
-        outcomes: Iterator[Outcome] = pool.map(simulate, seeds, chunksize=AT_ONCE)
         points = list(crash_points.every_point()) if args.every_point else []
-        tellings = pool.map(crash_points.tell_named, points, chunksize=POINTS_AT_ONCE)
-        try:
-            return report(outcomes, tellings)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return report(
+            pool.imap(simulate, seeds, chunksize=AT_ONCE),
+            pool.imap(crash_points.tell_named, points, chunksize=POINTS_AT_ONCE),
+        )
 
 
 def report(
