@@ -20,7 +20,7 @@ from engine_errors import valkey_errors
 from errors import CatalogueBuilding
 from queues.keys import CATALOGUE, CatalogueKeys
 
-# Measured on the pages themselves: see docs/architecture.md.
+# A page is compressed once per change and sent many times.
 GZIP_LEVEL = 6
 _ROWS_AT_ONCE = 1_000
 _CHANGES_AT_ONCE = 1_000

@@ -46,6 +46,7 @@ class ShelfWriter:
         self._token = ""
         self._acquire = Script(client, "acquire")
         self._renew = Script(client, "renew")
+        self._release = Script(client, "release")
         self._begin = Script(client, "catalogue_begin")
         self._put = Script(client, "catalogue_put")
         self._swap = Script(client, "catalogue_swap")
@@ -58,6 +59,12 @@ class ShelfWriter:
         got, token = self._acquire([keys.lease, keys.epoch], [self._consumer, self._lease_ms])
         self._token = token.decode() if got else ""
         return bool(got)
+
+    def release(self) -> None:
+        """Give the lease back, if it is ours."""
+        if self._token:
+            self._release([self._keys.lease], [self._token])
+            self._token = ""
 
     def keep(self) -> None:
         """Keep the lease during work that takes long."""

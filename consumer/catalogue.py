@@ -30,6 +30,8 @@ ENGINE_PAUSE_S = 0.5
 # A batch is closed this long after its first change, or when it touches this many documents.
 GATHER_S = 0.05
 BATCH_MAX = 4_000
+# Changes that touch no hotel move the token too, this often: MongoDB forgets old ones.
+TOKEN_EVERY_S = 10.0
 
 
 class CatalogueConsumer:
@@ -54,6 +56,12 @@ class CatalogueConsumer:
         self._feed: ChangeFeed | None = None
         self._active: frozenset[str] = frozenset()
         self._words = Vocabulary({}, {}, {})
+        self._token_moved_s = 0.0
+
+    @property
+    def _version(self) -> str:
+        """Pages made in another way, or in another currency, are other pages."""
+        return f"{payloads.VERSION} {self._currency}"
 
     def step(self) -> None:
         """One beat."""
@@ -81,8 +89,12 @@ class CatalogueConsumer:
             self._stop.wait(ENGINE_PAUSE_S)
 
     def leave(self) -> None:
-        """The lease runs out by itself; the stream is closed."""
+        """Close the stream, and let another one go on at once."""
         self._forget()
+        try:
+            self._shelf.release()
+        except EngineAway:
+            log.warning("the lease could not be returned; it runs out by itself")
 
     # --- everything ---------------------------------------------------------------------------
 
@@ -90,7 +102,7 @@ class CatalogueConsumer:
         """Why everything must be built anew; empty when nothing speaks for it."""
         if standing is None:
             return "there is none in Valkey"
-        if standing.version != payloads.VERSION:
+        if standing.version != self._version:
             return "pages are made in another way now"
         if standing.day != self._today().isoformat():
             return "a day has passed"
@@ -123,7 +135,7 @@ class CatalogueConsumer:
             if self._stop.is_set():
                 return  # unfinished generations are removed by the next one
             self._shelf.put(generation, self._built(some, day), version=moment, seq=None)
-        self._shelf.swap(generation, token=token, version=payloads.VERSION, day=day.isoformat())
+        self._shelf.swap(generation, token=token, version=self._version, day=day.isoformat())
         log.info("%d hotels built in %.1f s", len(ids), time.monotonic() - begun)
 
     # --- changes ------------------------------------------------------------------------------
@@ -139,6 +151,7 @@ class CatalogueConsumer:
         touched = self._gathered(self._feed)
         token = self._feed.token
         if not touched and not opened:
+            self._move_token(standing, token)
             return
         moment = self._source.moment()
         if touched.keys() & d.NAMED_BY.keys():
@@ -152,6 +165,13 @@ class CatalogueConsumer:
                 standing.generation, puts, version=moment, seq=seq,
                 token=token if number == len(chunks) else "",
             )
+        self._token_moved_s = time.monotonic() if chunks else self._token_moved_s
+
+    def _move_token(self, standing: Standing, token: str) -> None:
+        """Orders fill MongoDB's log of changes as well; one that moves on without us is lost."""
+        if token != standing.token and time.monotonic() - self._token_moved_s >= TOKEN_EVERY_S:
+            self._shelf.put(standing.generation, [], version="", seq=standing.seq, token=token)
+            self._token_moved_s = time.monotonic()
 
     def _gathered(self, feed: ChangeFeed) -> dict[str, set[str]]:
         """The ids of changed documents by collection. Raises HistoryLost."""

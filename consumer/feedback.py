@@ -22,15 +22,15 @@ from rq.worker import Worker
 
 from catalogue.feedback import FeedbackStore, TasteShelf, decode
 from consumer import training
+from consumer.leased import LeasedConsumer
 from engine_errors import valkey_errors
-from errors import BrokenJob, EngineAway, LeaseLost
+from errors import BrokenJob
 from queues.reliable import Lease, ReliableQueue
 
 log = logging.getLogger(__name__)
 
 BATCH_MAX = 500
 BEAT_S = 0.5
-ENGINE_PAUSE_S = 0.2
 QUEUE = "training"
 JOB_ID = "training"
 # Looked at this often; a model of yesterday is no worse for ten more seconds.
@@ -40,7 +40,7 @@ FIRST_AT = 500
 GROWTH = 0.02
 
 
-class FeedbackConsumer:
+class FeedbackConsumer(LeasedConsumer):
     """One step: take events, keep them, and see whether the model is due."""
 
     def __init__(
@@ -55,47 +55,23 @@ class FeedbackConsumer:
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._queue = queue
+        super().__init__(queue, name=name, stop=stop)
         self._store = store
         self._shelf = shelf
         self._trainer = trainer
-        self._name = name
         self._train_every_s = train_every_s
-        self._stop = stop
         self._clock = clock
-        self._lease: Lease | None = None
         self._looked_s = float("-inf")
         self._trained_s = float("-inf")
 
-    def step(self) -> None:
-        """One beat; returns after BEAT_S at the latest, or when a training has ended.
-
-        Raises NewerJob.
-        """
-        try:
-            self._lease = self._lease or self._queue.acquire(self._name)
-            if self._lease is None:
-                self._stop.wait(BEAT_S)
-                return
-            if not self._keep(self._lease):
-                self._queue.wait(BEAT_S)
-            self._train_if_due(self._lease)
-        except LeaseLost:
-            self._lease = None
-        except EngineAway as away:
-            log.warning("%s; trying again", away)
-            self._stop.wait(ENGINE_PAUSE_S)
-
-    def leave(self) -> None:
-        """Let another one go on at once."""
-        if self._lease is not None:
-            try:
-                self._queue.release(self._lease, excused=True)
-            except EngineAway:
-                log.warning("the lease could not be returned; it runs out by itself")
+    def work(self, lease: Lease) -> None:
+        """One beat; it ends after BEAT_S at the latest, or with a training. Raises NewerJob too."""
+        if not self._keep(lease):
+            self.queue.wait(BEAT_S)
+        self._train_if_due(lease)
 
     def _keep(self, lease: Lease) -> int:
-        taken = self._queue.take(lease, most=BATCH_MAX, singles_after=1_000_000)
+        taken = self.queue.take(lease, most=BATCH_MAX, singles_after=1_000_000)
         events = []
         for raw in taken.jobs:
             try:
@@ -105,7 +81,7 @@ class FeedbackConsumer:
         # A crash before `done` brings the batch again, and MongoDB knows its ids.
         self._store.add(events)
         if taken.jobs:
-            self._queue.done(lease, taken)
+            self.queue.done(lease, taken)
         return len(taken.jobs)
 
     def _train_if_due(self, lease: Lease) -> None:
@@ -121,7 +97,7 @@ class FeedbackConsumer:
             self._trainer.enqueue()
         # Another one may take the lease meanwhile, and keeps events while we train.
         if self._trainer.work():
-            self._queue.renew(lease)
+            self.queue.renew(lease)
 
 
 class Trainer:

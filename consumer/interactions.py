@@ -13,7 +13,7 @@ import time
 
 import msgspec
 
-from errors import EngineAway, LeaseLost
+from consumer.leased import LeasedConsumer
 from queues.reliable import Lease, ReliableQueue
 from suppliers.interaction_store import InteractionStore, StoreAway
 from suppliers.redaction import Interaction
@@ -24,15 +24,14 @@ BATCH_MAX = 500
 BEAT_S = 0.5
 # A batch waits a little for more of its kind: fewer, larger objects.
 GATHER_S = 2.0
-ENGINE_PAUSE_S = 0.2
 STORE_PAUSE_MAX_S = 30.0
 TIDY_EVERY_S = 3_600.0
 
 _decoder = msgspec.json.Decoder(Interaction)
 
 
-class InteractionsConsumer:
-    """One step: a batch, or a beat without one."""
+class InteractionsConsumer(LeasedConsumer):
+    """Writes one batch after the other."""
 
     def __init__(
         self,
@@ -44,59 +43,33 @@ class InteractionsConsumer:
         stop: threading.Event,
         gather_s: float = GATHER_S,
     ) -> None:
-        self._queue = queue
+        super().__init__(queue, name=name, stop=stop)
         self._store = store
-        self._name = name
         self._kept_days = kept_days
-        self._stop = stop
         self._gather_s = gather_s
-        self._lease: Lease | None = None
         self._pause_s = 0.0
         self._tidied_s = float("-inf")
 
-    def step(self) -> None:
-        """One beat."""
+    def work(self, lease: Lease) -> None:
+        """One beat: a batch, if there is one."""
+        if self.queue.wait(BEAT_S):
+            self.stop.wait(self._gather_s)
+        taken = self.queue.take(lease, most=BATCH_MAX, singles_after=1_000_000, excused=True)
         try:
-            self._lease = self._lease or self._queue.acquire(self._name)
-            if self._lease is None:
-                self._stop.wait(BEAT_S)
-                return
-            if self._queue.wait(BEAT_S):
-                self._stop.wait(self._gather_s)
-            taken = self._queue.take(self._lease, most=BATCH_MAX, singles_after=1_000_000,
-                                     excused=True)
             if taken.jobs:
                 self._store.write(_read(taken.jobs))
-                self._queue.done(self._lease, taken)
+                self.queue.done(lease, taken)
             self._pause_s = 0.0
             self._tidy()
-        except LeaseLost:
-            self._lease = None
         except StoreAway as away:
             self._pause_s = min(max(2 * self._pause_s, 0.5), STORE_PAUSE_MAX_S)
             log.warning("%s; the calls are kept, trying again in %.1f s", away, self._pause_s)
-            self._wait_with_lease(self._pause_s)
-        except EngineAway as away:
-            log.warning("%s; trying again", away)
-            self._stop.wait(ENGINE_PAUSE_S)
+            self._wait_with_lease(lease, self._pause_s)
 
-    def leave(self) -> None:
-        """Let another one go on at once."""
-        if self._lease is not None:
-            try:
-                self._queue.release(self._lease, excused=True)
-            except EngineAway:
-                log.warning("the lease could not be returned; it runs out by itself")
-
-    def _wait_with_lease(self, seconds: float) -> None:
+    def _wait_with_lease(self, lease: Lease, seconds: float) -> None:
         until_s = time.monotonic() + seconds
-        while time.monotonic() < until_s and not self._stop.wait(min(BEAT_S, seconds)):
-            try:
-                assert self._lease is not None
-                self._queue.renew(self._lease)
-            except (EngineAway, LeaseLost):
-                self._lease = None
-                return
+        while time.monotonic() < until_s and not self.stop.wait(min(BEAT_S, seconds)):
+            self.queue.renew(lease)
 
     def _tidy(self) -> None:
         now_s = time.monotonic()

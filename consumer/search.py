@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import msgspec
 
 from consumer.fetch_queue import FetchQueue
-from errors import BrokenJob, EngineAway, LeaseLost, NewerJob
+from consumer.leased import ENGINE_PAUSE_S, LeasedConsumer
+from errors import BrokenJob, EngineAway, NewerJob
 from queues.reliable import Lease, ReliableQueue
 from search.entries import RunSearch, SearchEntries
 from search.model import Entry
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 
 BATCH_MAX = 20
 BEAT_S = 0.5
-ENGINE_PAUSE_S = 0.2
 SINGLES_AFTER = 3
 BURY_AFTER = 5
 # The latest dead letters are kept, for a person to look at.
@@ -46,7 +46,7 @@ class Workers(Protocol):
     def forget(self, names: Sequence[str]) -> None: ...
 
 
-class SearchConsumer:
+class SearchConsumer(LeasedConsumer):
     """One step: plan what waits, end what is past its deadline, bring back what the dead had."""
 
     def __init__(
@@ -62,52 +62,31 @@ class SearchConsumer:
         deadline_s: float,
         stop: threading.Event,
     ) -> None:
-        self._queue = queue
+        super().__init__(queue, name=name, stop=stop)
         self._entries = entries
         self._fetches = fetches
         self._workers = workers
         self._suppliers = suppliers
-        self._name = name
         self._currency = currency
         self._timeout_s = int(deadline_s) + 5
-        self._stop = stop
-        self._lease: Lease | None = None
         # (deadline, search): a memory only. What a crash forgets, whoever looks completes.
         self._open: list[tuple[float, str]] = []
         self._recovered_s = float("-inf")
 
-    def step(self) -> None:
-        """One beat. Raises NewerJob."""
-        try:
-            self._lease = self._lease or self._queue.acquire(self._name)
-            if self._lease is None:
-                self._stop.wait(BEAT_S)
-                return
-            taken = self._queue.take(self._lease, most=BATCH_MAX, singles_after=SINGLES_AFTER)
-            alone = len(taken.jobs) == 1
-            if not all(self._handle(raw, alone, taken.deliveries) for raw in taken.jobs):
-                # It comes again, alone in the end, and is buried then.
-                self._stop.wait(ENGINE_PAUSE_S)
-                return
-            if taken.jobs:
-                self._queue.done(self._lease, taken)
-            else:
-                self._queue.wait(BEAT_S)
-            self._end_overdue()
-            self._recover()
-        except LeaseLost:
-            self._lease = None
-        except EngineAway as away:
-            log.warning("%s; trying again", away)
-            self._stop.wait(ENGINE_PAUSE_S)
-
-    def leave(self) -> None:
-        """Let another one go on at once."""
-        if self._lease is not None:
-            try:
-                self._queue.release(self._lease, excused=True)
-            except EngineAway:
-                log.warning("the lease could not be returned; it runs out by itself")
+    def work(self, lease: Lease) -> None:
+        """One beat. Raises NewerJob too."""
+        taken = self.queue.take(lease, most=BATCH_MAX, singles_after=SINGLES_AFTER)
+        alone = len(taken.jobs) == 1
+        if not all(self._handle(raw, alone, taken.deliveries) for raw in taken.jobs):
+            # It comes again, alone in the end, and is buried then.
+            self.stop.wait(ENGINE_PAUSE_S)
+            return
+        if taken.jobs:
+            self.queue.done(lease, taken)
+        else:
+            self.queue.wait(BEAT_S)
+        self._end_overdue()
+        self._recover()
 
     def _handle(self, raw: bytes, alone: bool, deliveries: int) -> bool:
         """Whether the job is done with."""
@@ -123,7 +102,7 @@ class SearchConsumer:
                 return False
             # Its visitors see that it ends without rates, and ask again.
             log.error("a search is buried after %d deliveries", deliveries)
-            self._queue.bury(raw, most=LETTERS_MAX)
+            self.queue.bury(raw, most=LETTERS_MAX)
         return True
 
     def _plan(self, query: SearchQuery) -> None:

@@ -139,6 +139,8 @@ class Starter:
         _say(
             f"  {self._elapsed()}  consumers run, the web server answers\n\n"
             f"  Order          {base}/order\n"
+            f"  Hotels         {base}/hotels\n"
+            f"  Live rates     {base}/search\n"
             f"  Find an order  {base}/query\n"
             f"  The API        {base}/api/docs\n"
             f"  Logs           {self._shown_folder}/logs\n\n"

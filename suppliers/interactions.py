@@ -7,6 +7,7 @@ are not kept, and counted: the latest minutes of a log are worth less than a fet
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 # Calls of one process that wait to be cleaned; they are whole, and may be large.
 BUFFER_MAX = 500
+BUFFER_MAX_BYTES = 33_554_432
+# What all calls on the list may take together.
+WAITING_MAX_BYTES = 67_108_864
 AT_ONCE = 50
 _WAIT_S = 0.5
 
@@ -44,20 +48,31 @@ class InteractionLog:
         self._keys = keys
         self._most_waiting = most_waiting
         self._secrets = sorted((one for one in secrets if len(one) >= 6), key=len, reverse=True)
-        self._push = Script(client, "push")
-        self._dropped_script = Script(client, "interactions_dropped")
+        self._push = Script(client, "interactions_push")
         self._buffer: queue.Queue[Exchange] = queue.Queue(BUFFER_MAX)
+        self._counting = threading.Lock()
+        self._held_bytes = 0
         self._dropped = 0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._drain, name="interaction-log", daemon=True)
         self._thread.start()
+        # What is in the buffer when the process ends is pushed, for a moment.
+        atexit.register(self.close)
 
     def observe(self, exchange: Exchange) -> None:
         """Hand a call over. Never waits, never raises."""
+        size = _size(exchange)
+        with self._counting:
+            if self._held_bytes + size > BUFFER_MAX_BYTES:
+                self._dropped += 1
+                return
+            self._held_bytes += size
         try:
             self._buffer.put_nowait(exchange)
         except queue.Full:
-            self._dropped += 1
+            with self._counting:
+                self._held_bytes -= size
+                self._dropped += 1
 
     def close(self, within_s: float = 2.0) -> None:
         """Push what is in the buffer, for a moment."""
@@ -89,13 +104,18 @@ class InteractionLog:
             except Exception:  # noqa: BLE001 (a trace would show what must not be seen)
                 # A call that cannot be cleaned is not kept. Nothing of it is logged either.
                 log.error("a call of %s cannot be kept", exchange.supplier)
-                self._dropped += 1
+        with self._counting:
+            self._held_bytes -= sum(map(_size, some))
+            dropped = self._dropped + len(some) - len(jobs)
+            self._dropped = 0
         try:
-            if jobs and self._push([keys.jobs, keys.bell, keys.counters],
-                                   [self._most_waiting, *jobs]) < 0:
-                self._dropped += len(jobs)
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                self._dropped_script([keys.counters], [dropped])
+            self._push([keys.jobs, keys.bell, keys.counters],
+                       [self._most_waiting, WAITING_MAX_BYTES, dropped, *jobs])
         except (EngineAway, redis.RedisError):
-            self._dropped += len(jobs)
+            # Whether it was pushed is not known. A count that is too high is the smaller lie.
+            with self._counting:
+                self._dropped += dropped + len(jobs)
+
+
+def _size(exchange: Exchange) -> int:
+    return len(exchange.request_body) + len(exchange.response_body)

@@ -70,6 +70,7 @@ def helpers() -> dict[str, Any]:
         "price": shopwindow.price_text,
         "date": shopwindow.date_text,
         "state_words": words.STATES,
+        "rate_steps": words.RATE_STEPS,
         "reason_words": words.REASONS,
     }
 

@@ -146,6 +146,10 @@ RATE_REASONS: dict[Reason, Words] = {
         "If you change your mind, search again.",
     ),
 }
+# The lines of its history that differ from a package's.
+RATE_STEPS: dict[State, str] = {
+    State.HELD: "Asking the hotel", State.CONFIRMED: "Room booked",
+}
 RATE_STATES: dict[State, Words] = {
     State.HELD: Words(
         "We are asking the hotel whether the room is still there at your price, and book it.",

@@ -43,9 +43,11 @@ end
 -- Slugs go before they come: two hotels may have changed theirs in one batch.
 for number = 0, #KEYS - 9 do
     local at = 7 + number * 11
-    local slug = redis.call('HGET', KEYS[9 + number], 'slug')
-    if slug and slug ~= ARGV[at + 2] then
-        free_slug(ARGV[at], slug)
+    local before = redis.call('HMGET', KEYS[9 + number], 'slug', 'version')
+    -- Not for a version that is not taken below: its hotel would lose the address that it has.
+    if before[1] and before[1] ~= ARGV[at + 2]
+        and (ARGV[at + 10] == '' or before[2] <= ARGV[at + 1]) then
+        free_slug(ARGV[at], before[1])
     end
 end
 for number = 0, #KEYS - 9 do

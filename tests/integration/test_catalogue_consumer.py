@@ -12,13 +12,16 @@ import redis
 from pymongo.database import Database
 
 from catalogue import documents as d
+from catalogue.model import Payload
 from catalogue.shelf import Cursor, entry_of
 from catalogue.shelf_writer import Put, ShelfWriter, ask_for_rebuild
+from catalogue.source import HotelSource
 from consumer import catalogue as consumer_module
 from consumer.catalogue import CatalogueConsumer
 from errors import CatalogueBuilding, LeaseLost
 from queues.keys import CATALOGUE
 from tests.catalogue_world import CatalogueWorld
+from tests.waiting import eventually
 
 Collections = Database[dict[str, Any]]
 
@@ -212,7 +215,6 @@ def test_a_writer_that_slept_puts_no_old_page_back(
     successor = world.consumer("successor")
     world.settle(successor)
     page = world.reader.page("lisbon-7")
-    from catalogue.model import Payload
     old = entry_of(Payload(page=b"old", json=b"{}", card=b"", brief=b"", row=b"[]"))
     with pytest.raises(LeaseLost):
         sleeper.put(standing.generation, [Put("lisbon-7", "old", old)], version="0",
@@ -236,6 +238,56 @@ def test_more_than_the_limit_may_be_stored_and_the_first_are_shown(
         if gone not in world.rows():
             break
     assert set(world.rows()) == set(order[:11]) - {gone}
+
+
+def test_a_quiet_catalogue_does_not_fall_behind_a_busy_database(
+    world: CatalogueWorld, consumer: CatalogueConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "TOKEN_EVERY_S", 0.0)
+    before = world.reader.standing()
+    world.database["orders"].insert_one({"_id": "not a hotel"})
+
+    def moved() -> bool:
+        consumer.step()
+        return world.reader.standing().token != before.token
+
+    eventually(moved, 10, "the token moves")
+    assert (world.reader.standing().generation, world.reader.standing().seq) == (
+        before.generation, before.seq)
+
+
+def test_a_consumer_that_leaves_gives_its_place_to_the_next(
+    world: CatalogueWorld, consumer: CatalogueConsumer
+) -> None:
+    consumer.leave()
+    assert not world.valkey.exists(CATALOGUE.lease)
+
+
+def test_another_currency_builds_everything_anew(
+    world: CatalogueWorld, consumer: CatalogueConsumer
+) -> None:
+    consumer.leave()
+    assert world.shown("lisbon-7")["price_from"] is not None
+    CatalogueConsumer(
+        HotelSource(world.database), ShelfWriter(world.valkey, consumer="two", lease_ms=5_000),
+        active_max=100, currency="USD", stop=world.stop, today=lambda: world.today,
+    ).step()
+    assert world.shown("lisbon-7")["price_from"] is None, "its prices are in euro"
+
+
+def test_an_older_page_takes_no_address_away(
+    world: CatalogueWorld, consumer: CatalogueConsumer
+) -> None:
+    consumer.leave()
+    slug = world.shown("lisbon-7")["slug"]
+    standing = world.reader.standing()
+    writer = ShelfWriter(world.valkey, consumer="late", lease_ms=5_000)
+    assert writer.acquire()
+    old = entry_of(Payload(page=b"old", json=b"{}", card=b"", brief=b"", row=b"[]"))
+    writer.put(standing.generation, [Put("lisbon-7", "another-slug", old)], version="0",
+               seq=standing.seq)
+    assert world.reader.hotel_id_of(slug) == "lisbon-7"
+    assert world.shown("lisbon-7")["slug"] == slug
 
 
 def test_a_thousand_questions_after_a_flush_cause_one_rebuild(

@@ -133,7 +133,7 @@ def test_while_the_store_is_away_calls_wait_and_the_list_is_bounded(
     worker.step()
     worker.step()
     tell(valkey, *(exchange(n) for n in range(5, 9)), most_waiting=5)
-    assert valkey.hget(INTERACTIONS.counters, "dropped") == b"4"
+    eventually(lambda: valkey.hget(INTERACTIONS.counters, "dropped") == b"4", 5, "they are counted")
     kept.unlink()
     worker.step()
     assert len(read(store)) == 5

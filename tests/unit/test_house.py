@@ -352,7 +352,8 @@ def test_only_the_door_is_refused_at_the_memory_limit() -> None:
     allowed = {name for name, text in lua().items()
                if text.splitlines()[0] in ("#!lua flags=allow-oom", "#!lua flags=no-writes")}
     assert set(lua()) - allowed == {
-        "accept", "search_begin", "search_plan", "search_append", "catalogue_put"}
+        "accept", "search_begin", "search_plan", "search_append", "catalogue_put",
+        "interactions_push"}
     assert lua()["accept"].splitlines()[0] == "#!lua"
 
 

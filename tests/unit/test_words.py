@@ -62,3 +62,19 @@ def test_the_estimate_goes_by_the_speed_that_was_seen() -> None:
 def test_there_is_no_estimate_without_a_speed(place_then: int, place_now: int, took_s: float
                                               ) -> None:
     assert words.estimate_s(place_then, 1_000.0, place_now, 1_000.0 + took_s) is None
+
+
+# How an order of a hotel rate can end: consumer/stays.py, and what ends any order.
+RATE_ENDINGS = {Reason.PRICE_CHANGED, Reason.SOLD_OUT, Reason.ROOM_DECLINED,
+                Reason.SUPPLIER_UNREACHABLE, Reason.HOLD_EXPIRED, Reason.CUSTOMER_REQUEST,
+                Reason.INTERNAL_ERROR}
+
+
+def test_an_order_of_a_rate_is_told_of_no_flight() -> None:
+    steps = [words.RATE_STEPS.get(state, words.STATES[state].step) for state in State]
+    said = [text for reason in RATE_ENDINGS
+            for found in [words.RATE_REASONS.get(reason, words.REASONS[reason])]
+            for text in (found.what, found.next)]
+    said += [text for found in words.RATE_STATES.values() for text in (found.what, found.next)]
+    for text in (*steps, *said):
+        assert not re.search(r"flight|airline|package", text, re.IGNORECASE), text
