@@ -28,7 +28,7 @@ from bench.machine import machine
 from bench.peers.in_process import a_thread_each, one_after_the_other, worst
 from bench.world import BenchError, Child, Tell, World, percentile, wait_for, world
 from embedded.ports import LOOPBACK, free_port, why_not
-from queues.keys import SEARCH
+from queues.keys import BOOKING, SEARCH
 from search.entries import SearchEntries
 from search.model import Entry, SupplierState
 from search.query import SearchQuery
@@ -275,7 +275,10 @@ def _flood(place: World, road: Road, seconds: int) -> Report:
         thread = threading.Thread(target=flood)
         thread.start()
         try:
+            # The orders before are forgotten; the consumer takes its lease, and tells the shelf.
             place.sell(20)
+            wait_for(lambda: place.valkey.exists(BOOKING.lease, BOOKING.packages) == 2,
+                     "the shelf")
             beside = latency.told_ms(place, ORDERS_PER_S, seconds)
         finally:
             stop.set()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -128,6 +127,7 @@ class FetchWorkers:
                 log_job_description=False,
             )
             worker.stop = self._stop
+            worker.tidies = number == 0
             try:
                 worker.work(logging_level="WARNING")
             except Exception:
@@ -141,6 +141,7 @@ class _ThreadWorker(SimpleWorker):
 
     death_penalty_class = TimerDeathPenalty
     stop: threading.Event
+    tidies = False
 
     @property
     def _stop_requested(self) -> bool:
@@ -162,7 +163,7 @@ class _ThreadWorker(SimpleWorker):
     def procline(self, message: str) -> None:
         """The process keeps its own title."""
 
-    def run_maintenance_tasks(self) -> None:
-        """Registries are cleaned now and then by each; in step they would all do it at once."""
-        if hash(self.name) % 16 == int(time.monotonic()) % 16:
-            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+    @property
+    def should_run_maintenance_tasks(self) -> bool:
+        """RQ's registries are cleaned by one thread per supplier; all at once would be felt."""
+        return self.tidies and bool(super().should_run_maintenance_tasks)

@@ -160,7 +160,9 @@ class Fetcher:
         waiting: list[FetchedChunk] = []
         faults: list[BaseException] = []
         came = 0
-        for result in self._pool.run(job.part.hotel_ids, load, until_s=until_s):
+        for result in self._pool.run(
+            job.part.hotel_ids, load, until_s=until_s, at_once=supplier.at_once_max
+        ):
             if isinstance(result, EngineAway):
                 raise result
             if isinstance(result, BaseException):

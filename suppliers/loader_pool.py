@@ -23,7 +23,9 @@ IDLE_S = 10.0
 class Batch(Generic[T, R]):
     """Some hotels of one fetch, and what came of each."""
 
-    def __init__(self, items: Sequence[T], load: Callable[[T], R]) -> None:
+    def __init__(self, items: Sequence[T], load: Callable[[T], R], at_once: int) -> None:
+        self.at_once = at_once or len(items)
+        self.running = 0
         self.waiting: deque[T] = deque(items)
         self.load = load
         self.results: queue.SimpleQueue[R | BaseException] = queue.SimpleQueue()
@@ -53,20 +55,21 @@ class LoaderPool(Generic[T, R]):
         return self._threads
 
     def run(
-        self, items: Sequence[T], load: Callable[[T], R], *, until_s: float
+        self, items: Sequence[T], load: Callable[[T], R], *, until_s: float, at_once: int = 0
     ) -> Iterator[R | BaseException | None]:
-        """Load all items; yields each result, or what `load` raised, as it comes.
+        """Load all items, at most `at_once` of them together (0: as many as there are loaders);
+        yields each result, or what `load` raised, as it comes.
 
         None is yielded when nothing more came for a moment: whoever gathers may hand on what it
         has. Ends when all came, or at `until_s` (monotonic): what waits then is not loaded.
         """
-        batch = Batch[T, R](items, load)
+        batch = Batch[T, R](items, load, at_once)
         with self._change:
             self._batches.append(batch)
-            missing = min(len(items), self._high) - self._idle
+            missing = min(len(items), batch.at_once, self._high) - self._idle
             for _ in range(min(missing, self._high - self._threads)):
                 self._grow()
-            self._change.notify(len(items))
+            self._change.notify(min(len(items), batch.at_once))
         try:
             while batch.open:
                 left_s = until_s - time.monotonic()
@@ -114,6 +117,10 @@ class LoaderPool(Generic[T, R]):
                 result: R | BaseException = batch.load(item)
             except BaseException as error:  # noqa: BLE001 (it is the batch's to judge)
                 result = error
+            with self._change:
+                batch.running -= 1
+                if batch.waiting:
+                    self._change.notify()
             batch.results.put(result)
 
     def _next(self) -> tuple[Batch[T, R], T] | None:
@@ -123,6 +130,7 @@ class LoaderPool(Generic[T, R]):
         for _ in range(len(self._batches)):
             batch = self._batches[0]
             self._batches.rotate(-1)
-            if batch.waiting:
+            if batch.waiting and batch.running < batch.at_once:
+                batch.running += 1
                 return batch, batch.waiting.popleft()
         return None

@@ -107,6 +107,23 @@ def test_a_small_batch_is_not_behind_a_large_one() -> None:
     assert {1_000, 1_001, 1_002} <= set(order[:8]), "they take turns"
 
 
+def test_a_batch_has_no_more_loaders_than_its_supplier_takes_calls(pool: Pool) -> None:
+    busy, peak, counting = [], [], threading.Lock()
+
+    def load(item: int) -> int:
+        with counting:
+            busy.append(item)
+            peak.append(len(busy))
+        threading.Event().wait(0.005)
+        with counting:
+            busy.remove(item)
+        return item
+
+    found = [one for one in pool.run(range(30), load, until_s=soon(), at_once=2) if one is not None]
+    assert sorted(found) == list(range(30))  # type: ignore[type-var]
+    assert max(peak) == 2
+
+
 def test_what_waits_at_the_end_is_not_loaded(pool: Pool) -> None:
     loaded: list[int] = []
     go = threading.Event()
