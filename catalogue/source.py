@@ -42,6 +42,8 @@ class ChangeFeed:
 
     def __init__(self, stream: DatabaseChangeStream[Document]) -> None:
         self._stream = stream
+        # When the latest change was made, by MongoDB's clock, to the second.
+        self.told_ms = 0
 
     @property
     def token(self) -> str:
@@ -62,7 +64,19 @@ class ChangeFeed:
             return None
         if "documentKey" not in change:
             raise HistoryLost(f"a collection went through {change['operationType']!r}")
+        self.told_ms = change["clusterTime"].time * 1_000
         return change["ns"]["coll"], str(change["documentKey"]["_id"])
+
+    def waiting(self, most: int) -> tuple[int, int | None]:
+        """How many changes come at once, up to `most`, and the second of the first, in ms.
+
+        Raises as `next` does.
+        """
+        count, first_ms = 0, None
+        while count < most and self.next() is not None:
+            first_ms = self.told_ms if first_ms is None else first_ms
+            count += 1
+        return count, first_ms
 
     def close(self) -> None:
         """Forget it; what cannot be told to MongoDB, it finds out by itself."""

@@ -19,8 +19,10 @@ from pymongo.errors import PyMongoError
 import bootstrap
 from booking.model import PACKAGE_ID_MAX, QUOTA_MAX
 from booking.store import BookingStore
+from catalogue.source import HotelSource
 from engine_errors import valkey_errors
 from errors import BerthError
+from operate.catalogue import CatalogueDesk
 from operate.dead import Letters
 from operate.output import EXIT_DONE, EXIT_REFUSED, EXIT_UNABLE, Refused, Result
 from operate.retell import Retelling
@@ -37,6 +39,7 @@ class Tools(msgspec.Struct, frozen=True):
     letters: Letters
     sales: Sales
     watch: Watch
+    catalogue: CatalogueDesk
     retelling: Retelling
 
 
@@ -70,6 +73,7 @@ def _run(chosen: argparse.Namespace) -> Result:
     settings = load()
     with (
         bootstrap.connect_valkey(settings, connections=2) as client,
+        bootstrap.connect_catalogue_valkey(settings, connections=2) as pages,
         bootstrap.connect_mongo(settings) as mongo,
     ):
         with valkey_errors():
@@ -81,6 +85,7 @@ def _run(chosen: argparse.Namespace) -> Result:
             Letters(client, store, now_ms),
             Sales(client, database, store),
             Watch(client, database, settings, now_ms),
+            CatalogueDesk(pages, HotelSource(database), now_ms),
             Retelling(client, store, bootstrap.booking_queue(settings, client),
                       backlog_max_jobs=settings.backlog_max_jobs),
         )
@@ -97,11 +102,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Watch and steer a running system. docs/operations.md says when.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add(commands, "queues", lambda tools, _: tools.watch.queues(),
+    _add(commands, "queues",
+         lambda tools, _: tools.watch.queues(catalogue=tools.catalogue.state()),
          "how much waits, how old it is, who works on it",
          "Waiting jobs, the batch in flight, the age of the oldest order, the holder of the lease, "
-         "the backlog against its bounds, memory, dead letters, reservation workers; and remarks "
-         "on what is not as it should be.")
+         "the backlog against its bounds, memory, dead letters, reservation workers; what the "
+         "catalogue shows and how far it is behind; and remarks on what is not as it should be.")
     _add(commands, "orders", lambda tools, _: tools.watch.orders(),
          "how many orders are in each state, and why",
          "Counts the orders in MongoDB by state and reason.")
@@ -111,6 +117,10 @@ def _parser() -> argparse.ArgumentParser:
          "asked for again every OWED_AFTER_S by themselves.")
     _add_sales(commands)
     _add_dead(commands)
+    _add(commands, "rebuild", lambda tools, _: tools.catalogue.rebuild(),
+         "build all pages of the catalogue anew",
+         "Has the catalogue consumer build every page anew. The pages that are there stay until "
+         "all new ones are, so nobody misses one. Harmless at any time.")
     _add(commands, "retell", lambda tools, _: tools.retelling.retell(),
          "tell statuses again that are behind MongoDB",
          "For use after an older copy of Valkey was restored: statuses that differ from their "

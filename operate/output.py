@@ -22,6 +22,14 @@ class Result(msgspec.Struct, frozen=True):
     lines: list[str]
 
 
+class Part(msgspec.Struct, frozen=True):
+    """What one road adds to the overview: data, rows of its table, and what is wrong."""
+
+    data: dict[str, Any]
+    rows: list[tuple[str, object]]
+    remarks: list[str]
+
+
 class Refused(Exception):  # noqa: N818 (an answer to the operator, not a fault)
     """The command cannot be done as asked; the words say why and what can be done instead."""
 

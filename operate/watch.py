@@ -13,7 +13,7 @@ from pymongo.read_concern import ReadConcern
 from booking.documents import Document
 from booking.model import State
 from engine_errors import mongo_errors, valkey_errors
-from operate.output import Result, age, moment, table
+from operate.output import Part, Result, age, moment, table
 from queues.fitness import memory_percent
 from queues.keys import BOOKING
 from settings import Settings
@@ -51,10 +51,12 @@ class Watch:
 
     # --- queues -------------------------------------------------------------------------------
 
-    def queues(self) -> Result:
-        """How much waits, how old it is, and who works on it."""
+    def queues(self, **parts: Part) -> Result:
+        """How much waits, how old it is, and who works on it; with the `parts` of other roads."""
         data = self._booking() | {"reservations": self._reservations()}
         data["remarks"] = self._remarks(data)
+        data |= {name: part.data for name, part in parts.items()}
+        remarks = data["remarks"] + [words for part in parts.values() for words in part.remarks]
         work, lease, backlog = data["reservations"], data["lease"], data["backlog"]
         rows = [
             ("waiting jobs", data["waiting"]),
@@ -69,13 +71,14 @@ class Watch:
                        f"{self._settings.memory_max_percent} %)"),
             ("dead letters", data["dead_letters"]),
             ("reservation jobs", f"{work['waiting']} waiting, {work['taken']} taken"),
+            *(row for part in parts.values() for row in part.rows),
         ]
         workers = [(one["worker"], "alive" if one["alive"] else "dead",
                     age(abs(one["runs_out_in_ms"])), one["taken"]) for one in work["workers"]]
         lines = table(("", ""), rows)[1:]
         if workers:
             lines += ["", *table(("reservation worker", "is", "beat", "taken"), workers)]
-        return Result(data, lines + [""] * bool(data["remarks"]) + data["remarks"])
+        return Result(data, lines + [""] * bool(remarks) + remarks)
 
     def _booking(self) -> dict[str, Any]:
         with valkey_errors():

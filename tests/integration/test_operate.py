@@ -32,8 +32,9 @@ from booking.model import Part, Reason, State
 from operate.__main__ import main
 from operate.output import age, masked, table
 from operate.prospects import Use, prospect
-from queues.keys import BOOKING
+from queues.keys import BOOKING, FEEDBACK
 from settings import Settings
+from tests.catalogue_world import CatalogueWorld
 from tests.road import Road, confirmed, package, running_road
 from tests.simulator_fixtures import ROOT
 from tests.waiting import eventually
@@ -307,13 +308,84 @@ def test_an_engine_that_is_away_is_exit_code_2(operate: Operator, variable: str)
 
 
 @pytest.mark.parametrize("command", ["queues", "orders", "owed", "pause", "resume", "quota",
-                                     "retell", "dead", "dead list", "dead show", "dead retry",
-                                     "dead drop"])
+                                     "retell", "rebuild", "dead", "dead list", "dead show",
+                                     "dead retry", "dead drop"])
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command.split(), "--help"])
     assert ended.value.code == 0
     assert "Exit codes" in capsys.readouterr().out
+
+
+# --- the catalogue ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hotels(road: Road) -> Iterator[CatalogueWorld]:
+    with bootstrap.connect_catalogue_valkey(road.settings) as client:
+        yield CatalogueWorld(client, road.database)
+
+
+def test_the_catalogue_that_is_not_there_yet(operate: Operator) -> None:
+    seen = operate.json("queues")["catalogue"]
+    assert (seen["generation"], seen["hotels"], seen["changes"]) == (None, 0, None)
+    assert "No page of the catalogue is shown." in seen["remarks"]
+    assert "nothing is shown" in operate("queues")
+
+
+def test_the_catalogue_and_the_changes_that_it_does_not_show_yet(
+    operate: Operator, hotels: CatalogueWorld
+) -> None:
+    consumer = hotels.consumer()
+    consumer.step()
+    hotels.settle(consumer)
+    hotels.valkey.rpush(FEEDBACK.jobs, "one")
+    seen = operate.json("queues")["catalogue"]
+    assert seen["generation"] == hotels.reader.standing().generation
+    assert (seen["hotels"], seen["broken"]) == (25, 0)
+    assert seen["changes"] == {"waiting": 0, "oldest_ms": None}
+    assert seen["lease"].startswith("one:")
+    assert seen["rebuild"] == {"asked": False, "under_way": False, "hotels_built": 0}
+    assert seen["feedback"] == {"waiting": 1, "lease": None}
+    assert seen["remarks"] == []
+    hotels.database["hotels"].update_many({}, {"$set": {"stars": 1}})
+    hotels.database["orders"].insert_one({"what": "no page shows this"})
+    behind = operate.json("queues")["catalogue"]["changes"]
+    assert behind["waiting"] == 25
+    assert 0 <= behind["oldest_ms"] < 60_000
+    consumer.leave()
+
+
+def test_a_rebuild_is_asked_for_and_told_when_it_has_begun(
+    operate: Operator, hotels: CatalogueWorld
+) -> None:
+    assert "it will when one is at work" in operate("rebuild")
+    consumer = hotels.consumer()
+    consumer.step()
+    before = hotels.reader.standing().generation
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            consumer.step()
+
+    worker = threading.Thread(target=run)
+    worker.start()
+    try:
+        assert operate.json("rebuild") == {"asked": True, "seen": True}
+        eventually(lambda: hotels.reader.standing().generation > before)
+    finally:
+        stop.set()
+        worker.join(30)
+        consumer.leave()
+
+
+def test_orders_are_watched_although_the_catalogue_is_away(operate: Operator) -> None:
+    operate.environment["CATALOGUE_REDIS_URL"] = "redis://127.0.0.1:9"
+    seen = operate.json("queues")
+    assert seen["waiting"] == 0
+    assert "does not answer" in seen["catalogue"]["remarks"][0]
+    assert "EngineAway" in operate("rebuild", code=2)
 
 
 # --- dead letters -----------------------------------------------------------------------------
