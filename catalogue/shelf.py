@@ -241,15 +241,9 @@ class CatalogueReader:
 
 
 def _entries(found: Any) -> list[tuple[int, int, Change]]:
-    """XREAD's answer, which is a list in RESP2 and a map in RESP3."""
-    if not found:
-        return []
-    streams = list(found.values()) if isinstance(found, dict) else [found[0][1]]
-    lists = streams[0]
-    if lists and isinstance(lists[0], list) and (not lists[0] or isinstance(lists[0][0], tuple)):
-        lists = lists[0]
+    """What XREAD brought of our one stream: generation, seq and the change."""
     entries = []
-    for name, fields in lists:
+    for name, fields in found[0][1] if found else []:
         generation, seq = name.decode().split("-")
         entries.append(
             (int(generation), int(seq), Change(fields[b"id"].decode(), fields[b"row"]))

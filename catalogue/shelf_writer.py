@@ -13,7 +13,7 @@ import redis
 
 from catalogue.shelf import Entry, Standing, read_standing
 from engine_errors import valkey_errors
-from errors import EngineAway, LeaseLost, Surprise
+from errors import BerthError, EngineAway, LeaseLost, Surprise
 from queues.keys import CATALOGUE, CatalogueKeys
 from queues.scripts import Argument, Script
 
@@ -21,6 +21,10 @@ from queues.scripts import Argument, Script
 PUT_MAX = 200
 CHANGES_KEPT = 50_000
 _REMOVED_AT_ONCE = 500
+
+
+class OlderThanShown(BerthError):
+    """Documents that were read are from before those that are shown: MongoDB's time went back."""
 
 
 class Put(NamedTuple):
@@ -102,7 +106,8 @@ class ShelfWriter:
         """Write hotels of one version; returns how many changes were told by now.
 
         `seq` None: the generation is not shown yet. `token` moves with the last call of a batch.
-        Raises Surprise when the generation is another one by now.
+        Nothing is written, and Surprise raised, when the generation is another one by now, or
+        OlderThanShown when one of them was written or taken away at a later version.
         """
         keys = self._keys
         args: list[Argument] = [
@@ -117,6 +122,7 @@ class ShelfWriter:
             self._put,
             [keys.lease, keys.state, keys.changes, keys.rows(generation), keys.cards(generation),
              keys.briefs(generation), keys.slugs(generation), keys.broken(generation),
+             keys.gone(generation),
              *(keys.hotel(generation, put.hotel_id) for put in puts)],
             args,
         )
@@ -150,7 +156,7 @@ class ShelfWriter:
             else:
                 pipe.unlink(keys.rows(generation), keys.cards(generation),
                             keys.briefs(generation), keys.slugs(generation),
-                            keys.broken(generation))
+                            keys.broken(generation), keys.gone(generation))
                 pipe.lrem(keys.old, 1, old)
             pipe.execute()
         return True
@@ -161,6 +167,8 @@ class ShelfWriter:
             raise LeaseLost("the catalogue's lease is not ours any more")
         if answer[0] == b"moved":
             raise Surprise("the catalogue is another generation by now")
+        if answer[0] == b"older":
+            raise OlderThanShown(f"hotel {answer[1].decode()} is shown as of a later time")
 
 
 def _written(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:

@@ -19,7 +19,7 @@ from catalogue import documents as d
 from catalogue import payloads
 from catalogue.assembly import Unfit, Vocabulary, assemble
 from catalogue.shelf import Standing, entry_of
-from catalogue.shelf_writer import PUT_MAX, Put, ShelfWriter
+from catalogue.shelf_writer import PUT_MAX, OlderThanShown, Put, ShelfWriter
 from catalogue.source import ChangeFeed, HistoryLost, HotelSource
 from errors import EngineAway, LeaseLost, Surprise
 
@@ -77,7 +77,7 @@ class CatalogueConsumer:
                 return
             self._follow(standing)
             self._shelf.tidy()
-        except HistoryLost as lost:
+        except (HistoryLost, OlderThanShown) as lost:
             log.warning("%s", lost)
             self._rebuild_after_loss()
         except (LeaseLost, Surprise) as surprise:
@@ -158,14 +158,15 @@ class CatalogueConsumer:
             self._words = self._source.vocabulary()
         ids = self._hotels_of(touched, look_for_others=opened or d.HOTELS in touched)
         seq = standing.seq
-        chunks = list(_chunks(sorted(ids), PUT_MAX))
+        # Changes that no hotel shows move the token all the same.
+        chunks = list(_chunks(sorted(ids), PUT_MAX)) or [[]]
         for number, some in enumerate(chunks, start=1):
             puts = self._built(some, self._today())
             seq = self._shelf.put(
                 standing.generation, puts, version=moment, seq=seq,
                 token=token if number == len(chunks) else "",
             )
-        self._token_moved_s = time.monotonic() if chunks else self._token_moved_s
+        self._token_moved_s = time.monotonic()
 
     def _move_token(self, standing: Standing, token: str) -> None:
         """Orders fill MongoDB's log of changes as well; one that moves on without us is lost."""

@@ -166,6 +166,7 @@ class CatalogueKeys:
     briefs:<gen>        hash    hotel id -> its JSON in a listing
     slugs:<gen>         hash    slug -> hotel id
     broken:<gen>        hash    hotel id -> why its documents make no page
+    gone:<gen>          hash    hotel id -> version at which it was taken away
     interest:<id>       int     people who looked at the hotel's page, of any generation; expires
     """
 
@@ -204,6 +205,10 @@ class CatalogueKeys:
     def broken(self, generation: int | str) -> str:
         """Hotels that cannot be shown."""
         return f"{self.prefix}broken:{generation}"
+
+    def gone(self, generation: int | str) -> str:
+        """When hotels were taken away, so that nothing older brings them back."""
+        return f"{self.prefix}gone:{generation}"
 
 
 class FeedbackKeys(QueueKeys):

@@ -275,19 +275,25 @@ def test_another_currency_builds_everything_anew(
     assert world.shown("lisbon-7")["price_from"] is None, "its prices are in euro"
 
 
-def test_an_older_page_takes_no_address_away(
+def test_a_change_that_no_hotel_shows_is_done_with_at_once(
     world: CatalogueWorld, consumer: CatalogueConsumer
 ) -> None:
-    consumer.leave()
-    slug = world.shown("lisbon-7")["slug"]
-    standing = world.reader.standing()
-    writer = ShelfWriter(world.valkey, consumer="late", lease_ms=5_000)
-    assert writer.acquire()
-    old = entry_of(Payload(page=b"old", json=b"{}", card=b"", brief=b"", row=b"[]"))
-    writer.put(standing.generation, [Put("lisbon-7", "another-slug", old)], version="0",
-               seq=standing.seq)
-    assert world.reader.hotel_id_of(slug) == "lisbon-7"
-    assert world.shown("lisbon-7")["slug"] == slug
+    before = world.reader.standing().token
+    world.database[d.CITIES].insert_one({"_id": "nowhere", "name": "Nowhere"})
+    eventually(lambda: (consumer.step(), world.reader.standing().token != before)[1], 5)
+
+
+def test_documents_older_than_what_is_shown_cause_a_rebuild(
+    world: CatalogueWorld, consumer: CatalogueConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = world.reader.standing().generation
+    with monkeypatch.context() as patched:
+        patched.setattr(HotelSource, "moment", lambda self: "0000000001.0000000001")
+        world.database[d.HOTELS].update_one({"_id": "lisbon-7"}, {"$set": {"name": "Restored"}})
+        eventually(lambda: (consumer.step(), world.reader.standing().generation > generation)[1],
+                   5, "everything is built anew")
+    assert world.shown("lisbon-7")["name"] == "Restored"
+    assert world.shown("lisbon-7")["slug"] == world.shown("lisbon-7")["url"].rpartition("/")[2]
 
 
 def test_a_thousand_questions_after_a_flush_cause_one_rebuild(
