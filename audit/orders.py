@@ -37,7 +37,8 @@ def whole(value: object) -> int | None:
 
 
 class OrderRules:
-    """Checks one document at a time. `limits` are the packages' limits per customer.
+    """Checks one document at a time. `limits` are the packages' limits per customer now: a limit
+    that was lowered later excuses the orders that saw it higher, and no others.
 
     What is owed since before `owed_before_ms` is overdue, and so is a hold that ended before
     `hold_ended_ms`.
@@ -90,7 +91,8 @@ class OrderRules:
         if head != f"{package_id}:{order['email'].casefold()}" or not _NUMBER.fullmatch(number):
             yield Kind.OVERSOLD, "carries a slot that is not one of its customer's"
             return
-        limit = self._limits.get(package_id or 0)
+        # An order of before orders kept what they saw is held to today's limit.
+        limit = whole(order.get("limit_seen")) or self._limits.get(package_id or 0)
         if limit is not None and int(number) > limit:
             yield Kind.OVERSOLD, (
                 f"carries slot {number} of package {package_id}, whose customers may have {limit}"

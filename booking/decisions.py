@@ -83,11 +83,12 @@ def decide(ledger: Ledger, command: Command, now_ms: int, *, hold_ms: int) -> Ou
         case ReservationFailed():
             if order.state is State.HELD:
                 return _end(order, State.FAILED, command.reason, command.may_exist, now_ms)
-            return _late(order, command.may_exist)
+            return _late(order, command.may_exist, now_ms)
         case ReservationCompensated():
             if not order.owed:
                 return Outcome(Verdict.ALREADY_APPLIED, order)
-            cleared = msgspec.structs.replace(order, owed=(), compensated=True)
+            cleared = msgspec.structs.replace(order, owed=(), owed_since_ms=None,
+                                              compensated=True)
             return Outcome(Verdict.APPLIED, cleared)
     raise TypeError(f"no rule for {type(command).__name__}")
 
@@ -134,6 +135,7 @@ def _place(ledger: Ledger, command: PlaceOrder, now_ms: int, hold_ms: int) -> Or
         unit=unit,
         slot=slot,
         quota_seen=package.quota,
+        limit_seen=package.limit_per_customer,
         hold_expires_ms=now_ms + hold_ms,
     )
 
@@ -177,7 +179,7 @@ def _confirm(order: Order, command: ReservationConfirmed, now_ms: int) -> Outcom
     if order.state is State.CONFIRMED:
         return Outcome(Verdict.ALREADY_APPLIED, order)
     if order.state is not State.HELD:
-        return _late(order, order.bookable)
+        return _late(order, order.bookable, now_ms)
     confirmed = _moved(order, State.CONFIRMED, None, now_ms)
     return Outcome(
         Verdict.APPLIED,
@@ -203,11 +205,12 @@ def _end(
             slot=None,
             hold_expires_ms=None,
             owed=_owing(order, may_exist),
+            owed_since_ms=now_ms if may_exist else None,
         ),
     )
 
 
-def _late(order: Order, may_exist: tuple[Part, ...]) -> Outcome:
+def _late(order: Order, may_exist: tuple[Part, ...], now_ms: int) -> Outcome:
     """A report after the order ended: what it brought is owed back, unless that is done already.
 
     Once compensated, tombstones at the supplier have refused or undone whatever the report speaks
@@ -215,7 +218,8 @@ def _late(order: Order, may_exist: tuple[Part, ...]) -> Outcome:
     """
     if order.state in LIVE or not may_exist or order.owed or order.compensated:
         return Outcome(Verdict.ALREADY_APPLIED, order)
-    return Outcome(Verdict.APPLIED, msgspec.structs.replace(order, owed=_owing(order, may_exist)))
+    owing = msgspec.structs.replace(order, owed=_owing(order, may_exist), owed_since_ms=now_ms)
+    return Outcome(Verdict.APPLIED, owing)
 
 
 def _owing(order: Order, may_exist: tuple[Part, ...]) -> tuple[Part, ...]:

@@ -77,6 +77,8 @@ def order_document(order: Order) -> Document:
         document["guest"] = msgspec.structs.asdict(order.guest)
     if order.quota_seen is not None:
         document["quota_seen"] = order.quota_seen
+    if order.limit_seen is not None:
+        document["limit_seen"] = order.limit_seen
     _sometimes(order, document)
     return document
 
@@ -107,8 +109,8 @@ def order_change(before: Order, after: Order) -> Change:
         update["$push"] = {"history": {"$each": [_event_document(e) for e in new_events]}}
     own = "hotel_reservation_number" in changed or "unit" in changed or "slot" in changed
     twin = None if own else (
-        before.state, after.state, after.reason, after.decided_ms, after.owed, after.compensated,
-        new_events, tuple(gone),
+        before.state, after.state, after.reason, after.decided_ms, after.owed, after.owed_since_ms,
+        after.compensated, new_events, tuple(gone),
     )
     return Change(after.order_id, before.state._value_, update, twin)
 
@@ -127,7 +129,8 @@ def _sometimes(order: Order, document: Document) -> Document:
         document["hotel_reservation_number"] = order.hotel_reservation_number
     if order.owed:
         document["owed"] = [part._value_ for part in order.owed]
-        document["owed_since"] = _date(order.decided_ms)
+    if order.owed_since_ms is not None:
+        document["owed_since"] = _date(order.owed_since_ms)
     if order.compensated:
         document["compensated"] = True
     return document
@@ -164,10 +167,12 @@ def read_order(document: Document) -> Order:
         unit=_last_number(document.get("unit")),
         slot=_last_number(document.get("slot")),
         quota_seen=document.get("quota_seen"),
+        limit_seen=document.get("limit_seen"),
         hold_expires_ms=_ms(document.get("hold_expires_at")),
         flight_ticket_number=document.get("flight_ticket_number"),
         hotel_reservation_number=document.get("hotel_reservation_number"),
         owed=tuple(Part(part) for part in document.get("owed", ())),
+        owed_since_ms=_ms(document.get("owed_since")),
         compensated=document.get("compensated", False),
         rate=_rate(document.get("rate")),
         guest=Guest(**document["guest"]) if "guest" in document else None,

@@ -165,9 +165,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     An order is for a package or for a `rate`; the latter has no unit, and NO_PACKAGE.
 
-    `unit` and `slot` are numbers from 1, held only while the order is live. `quota_seen` is the
-    quota at the moment of the hold. `owed` is what is still to be cancelled at the supplier;
-    `compensated` says that it was, and that tombstones stand there for whatever comes late.
+    `unit` and `slot` are numbers from 1, held only while the order is live. `quota_seen` and
+    `limit_seen` are the quota and the limit per customer at the moment of the hold. `owed` is what
+    is still to be cancelled at the supplier, and `owed_since_ms` when it came to be owed;
+    `compensated` says that it was cancelled, and that tombstones stand there for whatever is late.
     """
 
     order_id: str
@@ -182,10 +183,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     unit: int | None = None
     slot: int | None = None
     quota_seen: int | None = None
+    limit_seen: int | None = None
     hold_expires_ms: int | None = None
     flight_ticket_number: str | None = None
     hotel_reservation_number: str | None = None
     owed: tuple[Part, ...] = ()
+    owed_since_ms: int | None = None
     compensated: bool = False
     rate: RateOffer | None = None
     guest: Guest | None = None

@@ -114,8 +114,8 @@ class Stays:
         except (SupplierAway, SupplierDeclined) as error:
             log.warning("order %s still owes a cancellation: %s", job.order_id, error)
             return None
-        if not settled and order is not None:
-            settled = self._now_ms() - order.decided_ms >= self._settled_after_ms
+        if not settled and order is not None and order.owed_since_ms is not None:
+            settled = self._now_ms() - order.owed_since_ms >= self._settled_after_ms
         return ReservationCompensated(order_id=job.order_id) if settled else None
 
     def _try(self, supplier: RateSupplier, call: Callable[..., T], *what: Any) -> T:

@@ -382,6 +382,17 @@ def test_oversold_a_slot_above_the_limit(audited: Audited) -> None:
     audited.sees("carries slot 3 of package 2, whose customers may have 2", only={"oversold": 1})
 
 
+def test_a_limit_that_was_lowered_later_makes_nothing_oversold(audited: Audited) -> None:
+    """The orders keep the limit that they saw. One of before that is held to today's."""
+    audited.road.database["packages"].update_one({"_id": 2}, {"$set": {"limit_per_customer": 1}})
+    reproject(audited)
+    code, answer = audited.look()
+    assert (code, answer["findings"]) == (0, [])
+    [second] = list(audited.orders.find({"slot": f"2:{EMAIL}:2"}))
+    audited.change(second["_id"], {"$unset": {"limit_seen": ""}})
+    audited.sees("carries slot 2 of package 2, whose customers may have 1", only={"oversold": 1})
+
+
 def test_oversold_a_slot_of_another_customer(audited: Audited) -> None:
     audited.change(audited.live[2], {"$set": {"slot": "2:mallory@example.org:1"}})
     audited.sees("not one of its customer's", only={"oversold": 1})

@@ -95,6 +95,8 @@ class Watch:
             ensure(1 <= number <= after["quota_seen"], "unit above quota", lambda: f"{after}")
         else:
             ensure("slot" not in after, "slot", lambda: f"an order that ended has one: {after}")
+        ensure(("owed" in after) == ("owed_since" in after), "owed since never",
+               lambda: f"no sweep would find what it owes: {after}")
         if before is None and live:
             self._check_offer(after)
         if after["state"] == "confirmed":
@@ -146,8 +148,11 @@ class Watch:
         ensure(live <= max(quotas), "oversold",
                lambda: f"{live} live orders of package {package_id}, quota {max(quotas)}")
         slot = int(after["slot"].rpartition(":")[2]) if "slot" in after else 0
-        ensure(slot <= max(limits) and (slot > 0 or 0 in limits), "limit per customer",
-               lambda: f"{order_id} has slot {slot}, limits were {limits}")
+        ensure(after.get("limit_seen", 0) in limits, "limit never offered",
+               lambda: f"{order_id} saw {after.get('limit_seen')}, of {limits}")
+        ensure(slot <= after.get("limit_seen", 0) and (slot > 0 or 0 in limits),
+               "limit per customer",
+               lambda: f"{order_id} has slot {slot}, limits were {limits}: {after}")
 
     def _check_booked(self, order: Document) -> None:
         """What is confirmed is booked outside, by just these numbers."""

@@ -302,6 +302,35 @@ def test_a_late_report_is_owed_back_once(state: State, report: Command) -> None:
     assert book.orders["A"].owed == ()
 
 
+@pytest.mark.parametrize("report", [CONFIRMED, NO_ROOM])
+def test_what_a_late_report_brings_is_owed_since_it_came(report: Command) -> None:
+    book = found_in(State.FAILED)
+    decided_ms = book.orders["A"].decided_ms
+    late = run(book, report, now_ms=NOW + 90_000).order
+    assert late is not None
+    assert (late.owed_since_ms, late.decided_ms) == (NOW + 90_000, decided_ms)
+    cleared = run(book, COMPENSATED).order
+    assert cleared is not None
+    assert cleared.owed_since_ms is None
+
+
+def test_an_end_that_owes_says_since_when_and_one_that_does_not_says_nothing() -> None:
+    owing, owing_nothing = (run(held()[0], command).order for command in (NO_ROOM, DECLINED))
+    assert owing is not None
+    assert owing.owed_since_ms == NOW
+    assert owing_nothing is not None
+    assert owing_nothing.owed_since_ms is None
+
+
+def test_a_hold_keeps_the_limit_that_it_saw() -> None:
+    book = ledger(package(limit_per_customer=2))
+    assert run(book, place()).order is not None
+    assert book.orders["A"].limit_seen == 2
+    ended = run(book, NO_ROOM).order
+    assert ended is not None
+    assert (ended.slot, ended.limit_seen) == (None, 2)
+
+
 def test_a_late_report_that_brought_nothing_owes_nothing() -> None:
     assert run(found_in(State.EXPIRED), DECLINED).verdict is Verdict.ALREADY_APPLIED
     assert run(found_in(State.FAILED), DECLINED).verdict is Verdict.ALREADY_APPLIED
@@ -317,7 +346,8 @@ def test_compensated_clears_what_is_owed_and_nothing_else() -> None:
     book = found_in(State.CANCELLED)
     before = book.orders["A"]
     after = run(book, COMPENSATED).order
-    assert after == msgspec.structs.replace(before, owed=(), compensated=True)
+    assert after == msgspec.structs.replace(before, owed=(), owed_since_ms=None,
+                                            compensated=True)
     assert run(book, COMPENSATED).verdict is Verdict.ALREADY_APPLIED
 
 

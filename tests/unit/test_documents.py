@@ -59,7 +59,7 @@ HELD = Order(
     reason=None, accepted_ms=1_700_000_000_001, decided_ms=1_700_000_000_999,
     history=(Event(State.QUEUED, None, 1_700_000_000_001),
              Event(State.HELD, None, 1_700_000_000_999)),
-    unit=3, slot=2, quota_seen=9, hold_expires_ms=1_700_000_300_999,
+    unit=3, slot=2, quota_seen=9, limit_seen=2, hold_expires_ms=1_700_000_300_999,
 )  # fmt: skip
 
 
@@ -73,13 +73,14 @@ def moved(order: Order, state: State, reason: Reason | None = None, **changes: A
 CONFIRMED = moved(HELD, State.CONFIRMED, hold_expires_ms=None, flight_ticket_number="F",
                   hotel_reservation_number="R")
 GONE = {"unit": None, "slot": None, "hold_expires_ms": None}
-FAILED = moved(HELD, State.FAILED, Reason.ROOM_DECLINED, owed=COMPENSATION_ORDER, **GONE)
-CLEARED = msgspec.structs.replace(FAILED, owed=(), compensated=True)
+FAILED = moved(HELD, State.FAILED, Reason.ROOM_DECLINED, owed=COMPENSATION_ORDER,
+               owed_since_ms=2_000_000_000_001, **GONE)
+CLEARED = msgspec.structs.replace(FAILED, owed=(), owed_since_ms=None, compensated=True)
 CANCELLED = moved(CONFIRMED, State.CANCELLED, Reason.CUSTOMER_REQUEST, owed=COMPENSATION_ORDER,
-                  **GONE)
+                  owed_since_ms=2_000_000_000_001, **GONE)
 REJECTED = msgspec.structs.replace(
     HELD, state=State.REJECTED, reason=Reason.UNKNOWN_PACKAGE, package=None, quota_seen=None,
-    **GONE,
+    limit_seen=None, **GONE,
 )  # fmt: skip
 
 
@@ -106,7 +107,8 @@ def test_an_order_comes_back_as_it_was_written(order: Order) -> None:
     quota_seen=st.none() | st.integers(0, QUOTA_MAX), hold_expires_ms=st.none() | MOMENTS,
     flight_ticket_number=st.none() | st.text(min_size=1, max_size=9),
     hotel_reservation_number=st.none() | st.text(min_size=1, max_size=9),
-    owed=st.sampled_from([(), COMPENSATION_ORDER]), compensated=st.booleans(),
+    limit_seen=st.none() | st.integers(1, LIMIT_MAX), owed=st.just(COMPENSATION_ORDER),
+    owed_since_ms=MOMENTS, compensated=st.booleans(),
 ))  # fmt: skip
 def test_any_order_comes_back_as_it_was_written(order: Order) -> None:
     assert read_order(through_bson(order_document(order))) == order
