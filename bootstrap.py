@@ -24,12 +24,12 @@ from search.places import Destinations, HotelFacts, Place
 from settings import Settings
 from suppliers import places, registry
 from suppliers.fetching import Fetcher
-from suppliers.gate import VendorGate, gate_states
+from suppliers.gate import GateState, VendorGate, gate_states
 from suppliers.http import Exchange
 from suppliers.interactions import InteractionLog
 from suppliers.loader_pool import LoaderPool
 from suppliers.rates import RateSupplier
-from suppliers.tokens import SharedTokens
+from suppliers.tokens import SharedTokens, TokenState, token_states
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 10.0
@@ -165,11 +165,24 @@ def vendor_gate(
 
 def closed_gates(settings: Settings, client: redis.Redis) -> dict[str, str]:
     """Suppliers of rates that are not called as always now, and why; `client` is search's."""
-    states = gate_states(client, registry.chosen(settings), failures=settings.breaker_failures)
     return {
         name: f"paused for {one.left_s} s" if one.paused else f"{one.state} for {one.left_s} s"
-        for name, one in states.items() if one.paused or one.state != "closed"
+        for name, one in supplier_gates(settings, client).items()
+        if one.paused or one.state != "closed"
     }
+
+
+def supplier_gates(settings: Settings, client: redis.Redis) -> dict[str, GateState]:
+    """How each supplier that searches ask may be called now; `client` is search's."""
+    return gate_states(client, registry.chosen(settings), failures=settings.breaker_failures)
+
+
+def supplier_tokens(settings: Settings, client: redis.Redis) -> dict[str, TokenState | None]:
+    """The access token of each supplier that issues them; `client` is search's."""
+    terms = registry.terms_of(settings, threading.Event(), pool_size=1)
+    # An account is named `<supplier>:<client id>`, and only the first of it is for all to see.
+    return {account.partition(":")[0]: token for account, token in
+            token_states(client, registry.token_desks(settings, terms)).items()}
 
 
 def rate_suppliers(

@@ -17,9 +17,9 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
 from rq.worker import SimpleWorker
 
-from consumer.fetch_queue import queue_name
 from consumer.fetch_workers import FetchWorkersAlive
 from errors import EngineAway
+from queues.keys import fetch_queue
 from suppliers.fetching import Fetcher, FetchPart
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class FetchWorkers:
                 self._stop.wait(PAUSE_S)
 
     def _work(self, supplier: str, number: int) -> None:
-        queue = rq.Queue(queue_name(supplier), connection=self._connection,
+        queue = rq.Queue(fetch_queue(supplier), connection=self._connection,
                          serializer=JSONSerializer)
         lives = 0
         while not self._stop.is_set():

@@ -19,6 +19,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from engine_errors import valkey_errors
+from queues.keys import fetch_queue
 from suppliers.fetching import FetchPart
 
 FUNCTION = "consumer.fetch.fetch_part"
@@ -28,17 +29,12 @@ FAILED_KEPT_S = 600
 _AGAIN = "-again"
 
 
-def queue_name(supplier: str) -> str:
-    """The queue of a supplier's parts."""
-    return f"fetch-{supplier}"
-
-
 class FetchQueue:
     """All may raise EngineAway."""
 
     def __init__(self, client: redis.Redis, suppliers: Iterable[str]) -> None:
         self._queues = {
-            name: rq.Queue(queue_name(name), connection=client, serializer=JSONSerializer)
+            name: rq.Queue(fetch_queue(name), connection=client, serializer=JSONSerializer)
             for name in suppliers
         }
 

@@ -25,6 +25,7 @@ from errors import BerthError
 from operate.catalogue import CatalogueDesk
 from operate.dead import Letters
 from operate.output import EXIT_DONE, EXIT_REFUSED, EXIT_UNABLE, Refused, Result
+from operate.rates import RateWatch
 from operate.retell import Retelling
 from operate.sales import Sales
 from operate.watch import Watch
@@ -40,6 +41,7 @@ class Tools(msgspec.Struct, frozen=True):
     sales: Sales
     watch: Watch
     catalogue: CatalogueDesk
+    rates: RateWatch
     retelling: Retelling
 
 
@@ -74,6 +76,7 @@ def _run(chosen: argparse.Namespace) -> Result:
     with (
         bootstrap.connect_valkey(settings, connections=2) as client,
         bootstrap.connect_catalogue_valkey(settings, connections=2) as pages,
+        bootstrap.connect_search_valkey(settings, connections=2) as searches,
         bootstrap.connect_mongo(settings) as mongo,
     ):
         with valkey_errors():
@@ -86,6 +89,7 @@ def _run(chosen: argparse.Namespace) -> Result:
             Sales(client, database, store),
             Watch(client, database, settings, now_ms),
             CatalogueDesk(pages, HotelSource(database), now_ms),
+            RateWatch(searches, settings),
             Retelling(client, store, bootstrap.booking_queue(settings, client),
                       backlog_max_jobs=settings.backlog_max_jobs),
         )
@@ -103,11 +107,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add(commands, "queues",
-         lambda tools, _: tools.watch.queues(catalogue=tools.catalogue.state()),
+         lambda tools, _: tools.watch.queues(catalogue=tools.catalogue.state(),
+                                             rates=tools.rates.state()),
          "how much waits, how old it is, who works on it",
          "Waiting jobs, the batch in flight, the age of the oldest order, the holder of the lease, "
          "the backlog against its bounds, memory, dead letters, reservation workers; what the "
-         "catalogue shows and how far it is behind; and remarks on what is not as it should be.")
+         "catalogue shows and how far it is behind; searches, fetch workers, each supplier of "
+         "rates and its circuit breaker; and remarks on what is not as it should be.")
+    search = _add(commands, "search", lambda tools, chosen: tools.rates.search(chosen.search),
+                  "one search, and how far each supplier is with it",
+                  "What a search asks for, when it ends, and each supplier's parts, rates and "
+                  "error. Searches are forgotten after SEARCH_LIFE_S.")
+    search.add_argument("search", help="its search_id, as GET /api/search tells it")
     _add(commands, "orders", lambda tools, _: tools.watch.orders(),
          "how many orders are in each state, and why",
          "Counts the orders in MongoDB by state and reason.")

@@ -23,11 +23,14 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What one road adds to the overview: data, rows of its table, and what is wrong."""
+    """What one road adds to the overview: data, rows of its table, and what is wrong; `lines` are
+    tables of its own below.
+    """
 
     data: dict[str, Any]
     rows: list[tuple[str, object]]
     remarks: list[str]
+    lines: Sequence[str] = ()
 
 
 class Refused(Exception):  # noqa: N818 (an answer to the operator, not a fault)

@@ -78,6 +78,7 @@ class Watch:
         lines = table(("", ""), rows)[1:]
         if workers:
             lines += ["", *table(("reservation worker", "is", "beat", "taken"), workers)]
+        lines += [line for part in parts.values() for line in part.lines]
         return Result(data, lines + [""] * bool(remarks) + remarks)
 
     def _booking(self) -> dict[str, Any]:

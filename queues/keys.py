@@ -9,6 +9,11 @@ from __future__ import annotations
 import hashlib
 
 
+def fetch_queue(supplier: str) -> str:
+    """What RQ calls the queue of a supplier's parts; its keys are RQ's own."""
+    return f"fetch-{supplier}"
+
+
 class QueueKeys:
     """Keys of one reliable list.
 

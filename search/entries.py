@@ -176,6 +176,12 @@ class SearchEntries:
                 )
             pipe.execute()
 
+    def query(self, search_id: str) -> SearchQuery | None:
+        """What this search asks for; None when there is none (any more)."""
+        with valkey_errors():
+            job = self._client.hget(self._keys.entry(search_id), "job")
+        return None if job is None else self._job.decode(job).query
+
     def find_rate(self, rate_id: str) -> PinnedRate | None:
         """The rate of a search that still lives, in one call; None for any other id."""
         parts = parts_of_rate_id(rate_id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import redis
@@ -34,6 +34,13 @@ class _Held(NamedTuple):
     value: str
     fresh_until_s: float  # monotonic; from then on a new one is looked for
     good_until_s: float
+
+
+class TokenState(NamedTuple):
+    """What an operator sees of a token: how old it is, and for how long it is good."""
+
+    age_s: float
+    left_s: float
 
 
 class SharedTokens:
@@ -125,3 +132,24 @@ class SharedTokens:
         held = _Held(value, now_s + left_s - ahead_s, now_s + left_s)
         self._held[account] = held
         return held
+
+
+def token_states(
+    client: Any, accounts: Iterable[str], *, keys: SearchKeys = SEARCH
+) -> dict[str, TokenState | None]:
+    """The token of each account, None where there is none now. Raises EngineAway."""
+    names = list(accounts)
+    with valkey_errors():
+        pipe = client.pipeline(transaction=False)
+        pipe.time()
+        for name in names:
+            pipe.hmget(keys.token(name), "expires_ms", "life_ms")
+        (seconds, micros), *found = pipe.execute()
+    now_s = seconds + micros / 1_000_000
+    states: dict[str, TokenState | None] = {}
+    for name, (expires_ms, life_ms) in zip(names, found, strict=True):
+        states[name] = None
+        if expires_ms is not None:
+            left_s = int(expires_ms) / 1_000 - now_s
+            states[name] = TokenState(round(int(life_ms) / 1_000 - left_s, 1), round(left_s, 1))
+    return states

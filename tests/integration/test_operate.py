@@ -307,8 +307,8 @@ def test_an_engine_that_is_away_is_exit_code_2(operate: Operator, variable: str)
     assert "EngineAway" in operate("pause", "1", code=2)
 
 
-@pytest.mark.parametrize("command", ["queues", "orders", "owed", "pause", "resume", "quota",
-                                     "retell", "rebuild", "dead", "dead list", "dead show",
+@pytest.mark.parametrize("command", ["queues", "search", "orders", "owed", "pause", "resume",
+                                     "quota", "retell", "rebuild", "dead", "dead list", "dead show",
                                      "dead retry", "dead drop"])
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as ended:
