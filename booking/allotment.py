@@ -8,7 +8,7 @@ is thrown away whenever anything is unclear, and loaded again from the orders th
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from booking.model import Order, Package
 
@@ -18,14 +18,14 @@ class Allotment:
 
     __slots__ = ("high_water", "live", "returned")
 
-    def __init__(self, live_units: Iterable[int] = ()) -> None:
-        self.live = 0
-        self.high_water = 0
-        self.returned: list[int] = []
-        for unit in sorted(live_units):
-            self.returned.extend(range(self.high_water + 1, unit))
-            self.high_water = unit
-            self.live += 1
+    def __init__(self, live_units: Collection[int] = ()) -> None:
+        # A byte for each unit: sorting a million numbers takes 40 MB for a moment, and longer.
+        self.live = len(live_units)
+        self.high_water = max(live_units, default=0)
+        given = bytearray(self.high_water + 1)
+        for unit in live_units:
+            given[unit] = True
+        self.returned = [unit for unit in range(1, self.high_water) if not given[unit]]
 
     def next_unit(self, quota: int) -> int | None:
         """The lowest free unit of 1..quota, or None when live orders fill the quota."""

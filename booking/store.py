@@ -39,7 +39,7 @@ ORDER_INDEXES: dict[str, tuple[list[tuple[str, int]], dict[str, Any]]] = {
 WRITE_TIMEOUT_MS = 5_000
 # Below this, a second connection costs more than it brings.
 PARALLEL_FROM = 100
-UNITS_AT_ONCE = 50_000
+UNITS_AT_ONCE = 20_000
 
 
 class Writes(NamedTuple):

@@ -53,7 +53,7 @@ class Database:
     def ledger(self, commands: list[Command]) -> Ledger:
         """A ledger as the consumer reads it, with a memory loaded anew."""
         live = [o for o in self.orders.values() if o.state in LIVE]
-        ledger = Ledger({1: Allotment(order.unit or 0 for order in live)})
+        ledger = Ledger({1: Allotment([order.unit or 0 for order in live])})
         ledger.packages = {1: self.package}
         names = named(commands)
         ledger.load(order for order in self.orders.values() if order.order_id in names.order_ids)
