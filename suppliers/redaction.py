@@ -47,6 +47,9 @@ _LINKED = re.compile(
     rf"([?&][^=&?\s\"'<>]*(?:{_SECRET.pattern})[^=&?\s\"'<>]*=)[^&\s\"'<>\\]+", re.IGNORECASE
 )
 _EMAIL = re.compile(r"[^\s\"'<>@,;:]{1,64}(?:@|%40)[^\s\"'<>@,;:]{1,255}")
+_AT = re.compile("@|%40")
+_LOCAL_MAX = 64
+_ADDRESS_MAX = 400
 
 
 class _Kind(Enum):
@@ -81,7 +84,7 @@ def redact(exchange: Exchange, interaction_id: str, secrets: Collection[str]) ->
         for secret in secrets:
             for spelling in _spellings(secret):
                 text = text.replace(spelling, BLOT)
-        return _EMAIL.sub(BLOT, _LINKED.sub(rf"\1{BLOT}", text))
+        return _without_addresses(_LINKED.sub(rf"\1{BLOT}", text))
 
     at = dt.datetime.fromtimestamp(exchange.started_at, dt.UTC)
     return Interaction(
@@ -99,6 +102,21 @@ def redact(exchange: Exchange, interaction_id: str, secrets: Collection[str]) ->
         response_body=_body(exchange.response_body, exchange.response_headers, clean),
         response_bytes=len(exchange.response_body),
     )
+
+
+def _without_addresses(text: str) -> str:
+    """Searched around each at-sign only: tried at every letter, it takes 64 times as long.
+    """
+    pieces, done = [], 0
+    for at in _AT.finditer(text):
+        if at.start() < done:
+            continue
+        first = max(done, at.start() - _LOCAL_MAX)
+        found = _EMAIL.search(text, first, at.start() + _ADDRESS_MAX)
+        if found is not None and found.start() < at.start():
+            pieces += [text[done:found.start()], BLOT]
+            done = found.end()
+    return "".join([*pieces, text[done:]])
 
 
 def _headers(headers: Mapping[str, str], clean: Callable[[str], str]) -> dict[str, str]:
@@ -147,7 +165,8 @@ def _body(body: bytes, headers: Mapping[str, str], clean: Callable[[str], str]) 
     if len(body) > _READ_MAX_BYTES:
         return f"[{len(body)} bytes, not read]"
     try:
-        found = msgspec.json.encode(_cut(msgspec.json.decode(body)))
+        room = [BODY_MAX_BYTES + _MARGIN_BYTES]
+        found = msgspec.json.encode(_cut(msgspec.json.decode(body), room))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         if "x-www-form-urlencoded" not in str(headers.get("Content-Type", "")):
             return f"[{len(body)} bytes that are no JSON]"
@@ -156,16 +175,30 @@ def _body(body: bytes, headers: Mapping[str, str], clean: Callable[[str], str]) 
     text = clean(found[:BODY_MAX_BYTES + _MARGIN_BYTES].decode("utf-8", "ignore"))
     if len(found) <= BODY_MAX_BYTES:
         return text
-    return f"{text[:BODY_MAX_BYTES]}[... {len(found)} bytes]"
+    return f"{text[:BODY_MAX_BYTES]}[... {len(body)} bytes]"
 
 
-def _cut(node: Any) -> Any:
-    """The document without secrets and persons."""
+def _cut(node: Any, room: list[int]) -> Any:
+    """The document without secrets and persons, as far as there is room for it.
+
+    `room` counts no more than the encoded text will take, so what is left out would have been cut
+    off there anyway. A large answer would keep other threads waiting for nothing.
+    """
     if isinstance(node, dict):
-        return {
-            name: BLOT if _hides(name, isinstance(value, int | float)) else _cut(value)
-            for name, value in node.items()
-        }
+        kept: dict[str, Any] = {}
+        for name, value in node.items():
+            if room[0] <= 0:
+                break
+            room[0] -= len(name) + 3
+            kept[name] = (BLOT if _hides(name, isinstance(value, int | float))
+                          else _cut(value, room))
+        return kept
     if isinstance(node, list):
-        return [_cut(one) for one in node]
+        some = []
+        for one in node:
+            if room[0] <= 0:
+                break
+            some.append(_cut(one, room))
+        return some
+    room[0] -= len(node) if isinstance(node, str) else 1
     return node

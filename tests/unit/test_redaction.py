@@ -8,12 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from suppliers.http import Exchange
-from suppliers.redaction import BLOT, BODY_MAX_BYTES, Interaction, redact
+from suppliers.redaction import (
+    _EMAIL,
+    BLOT,
+    BODY_MAX_BYTES,
+    Interaction,
+    _without_addresses,
+    redact,
+)
 
 SECRET = "s3cr3t-of-acme"
 
@@ -119,6 +127,27 @@ def test_a_form_is_read_too_and_what_cannot_be_read_is_not_kept() -> None:
     large = call(answer=json.dumps(["x" * 100] * 1_000).encode())
     assert len(large.response_body) < 17_000
     assert large.response_body.endswith(" bytes]")
+
+
+def test_a_large_answer_is_kept_up_to_the_bound_as_it_came() -> None:
+    document = {"hotels": [{"code": n, "rooms": [{"name": "Döuble", "net": None, "ok": True}]}
+                           for n in range(5_000)]}
+    whole = msgspec.json.encode(document)
+    text, _, rest = call(answer=whole).response_body.partition("[... ")
+    assert text == whole[:BODY_MAX_BYTES + 4_096].decode("utf-8", "ignore")[:BODY_MAX_BYTES]
+    assert rest == f"{len(whole)} bytes]"
+
+
+@given(st.text(st.sampled_from("ab%40@.,; :\"<é"), max_size=60))
+def test_addresses_are_found_where_the_pattern_finds_them(text: str) -> None:
+    assert _without_addresses(text) == _EMAIL.sub(BLOT, text)
+
+
+@pytest.mark.parametrize("text", [
+    "x" * 200 + "@berth.travel", "ada@" + "b" * 300 + "!", "@, a@b", "a%40b%40c@d e@f",
+])
+def test_long_and_crowded_addresses_are_found(text: str) -> None:
+    assert _without_addresses(text) == _EMAIL.sub(BLOT, text)
 
 
 @given(st.binary(max_size=300), st.text(max_size=60))
