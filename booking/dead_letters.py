@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import msgspec
 
 from booking.commands import VERSION, PlaceRateOrder, Placing
-from booking.model import NO_PACKAGE, Event, Order, Reason, State
+from booking.model import NO_PACKAGE, Event, Order, RateFacts, RateOffer, Reason, State
+
+# As much as can be made out of bytes that are no job, or no JSON even.
+_ORDER = re.compile(rb'"order_id"\s*:\s*"([0-9A-Z]{1,26})"')
+_TYPE = re.compile(rb'"type"\s*:\s*"([a-z_]*)"')
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +36,13 @@ def decode(raw: bytes) -> DeadLetter:
     return msgspec.json.decode(raw, type=DeadLetter)
 
 
+def named_by(raw: bytes) -> tuple[str, bool]:
+    """The order that an unreadable job names, "" for none; and whether it may be what places it."""
+    order, kind = _ORDER.search(raw), _TYPE.search(raw)
+    places = kind is None or kind[1].startswith(b"place_")
+    return (order[1].decode() if order else "", places)
+
+
 def buried_order(command: Placing, now_ms: int) -> Order:
     """How an order ends whose job could not be applied."""
     rate = guest = None
@@ -37,19 +51,40 @@ def buried_order(command: Placing, now_ms: int) -> Order:
         rate, guest = command.rate, command.guest
     else:
         package_id = command.package_id
+    order = _rejected(command.order_id, command.email, package_id, command.accepted_ms, now_ms)
+    return msgspec.structs.replace(order, rate=rate, guest=guest)
+
+
+def order_of_status(order_id: str, status: Mapping[str, str], now_ms: int) -> Order | None:
+    """The same for an order of which only the door's own notes are left; None when it took none.
+
+    What a rate's supplier wants back stood in the job alone; nobody asks it for this order.
+    """
+    if status.get("state") != State.QUEUED:
+        return None
+    package_id = int(status.get("package_id") or NO_PACKAGE)
+    accepted_ms = int(status["accepted_ms"])
+    order = _rejected(order_id, status["email"], package_id, accepted_ms, now_ms)
+    if "rate" not in status:
+        return order
+    facts = msgspec.json.decode(status["rate"], type=RateFacts)
+    return msgspec.structs.replace(order, rate=RateOffer(facts, vendor_key=""))
+
+
+def _rejected(
+    order_id: str, email: str, package_id: int, accepted_ms: int, now_ms: int
+) -> Order:
     return Order(
-        order_id=command.order_id,
-        email=command.email,
+        order_id=order_id,
+        email=email,
         package_id=package_id,
-        rate=rate,
-        guest=guest,
         package=None,
         state=State.REJECTED,
         reason=Reason.INTERNAL_ERROR,
-        accepted_ms=command.accepted_ms,
+        accepted_ms=accepted_ms,
         decided_ms=now_ms,
         history=(
-            Event(State.QUEUED, None, command.accepted_ms),
+            Event(State.QUEUED, None, accepted_ms),
             Event(State.REJECTED, Reason.INTERNAL_ERROR, now_ms),
         ),
     )

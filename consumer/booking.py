@@ -21,14 +21,12 @@ import msgspec
 
 from booking import commands
 from booking.batch import follow_ups, status
-from booking.commands import Command, PlaceOrder, PlaceRateOrder
-from booking.dead_letters import DeadLetter, buried_order
+from booking.dead_letters import DeadLetter
 from booking.dead_letters import encode as encode_letter
-from booking.model import Order
 from booking.store import BookingStore
 from consumer.batches import Batch, Limits, Memory
+from consumer.burial import Burial
 from errors import (
-    BerthError,
     BrokenJob,
     EngineAway,
     EngineUnfit,
@@ -69,6 +67,7 @@ class BookingConsumer:
         self._stop = stop
         self._memory = Memory(queue, store, limits, memory_percent=memory_percent,
                               keep_lease=self._keep_lease, monotonic=monotonic)
+        self._burial = Burial(queue, store)
         self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._lease: Lease | None = None
         self._waiting = 1
@@ -245,32 +244,12 @@ class BookingConsumer:
         told = Told(dead=[encode_letter(DeadLetter(
             source="jobs", job=raw, error=why, deliveries=taken.deliveries, at_ms=taken.now_ms,
         )).decode()])
-        try:
-            command = commands.decode_command(raw)
-        except BrokenJob:
-            command = None
-        order = self._order_of_buried(command, taken.now_ms) if command else None
+        order, places = self._burial.order_of(raw, taken.now_ms)
         if order is not None:
-            placed = {order.order_id} if isinstance(command, PlaceOrder | PlaceRateOrder) else set()
+            placed = {order.order_id} if places else set()
             told.statuses = [msgspec.structs.astuple(status(order))]
             told.reservations = [
                 commands.encode(job).decode() for job in follow_ups([order], placed)
             ]
         log.error("buried a job after %d deliveries: %s", taken.deliveries, why)
         self._waiting = self._queue.tell(lease, taken, told)
-
-    def _order_of_buried(self, command: Command, now_ms: int) -> Order | None:
-        """The order that a buried job names, as it stands. One that was to be placed ends here."""
-        try:
-            order = self._store.find_order(command.order_id)
-            if order is None and isinstance(command, PlaceOrder | PlaceRateOrder):
-                order = buried_order(command, now_ms)
-                self._store.write([(None, order)])
-        except BerthError:
-            raise
-        except Exception:
-            # What can neither be read nor be written as rejected must not stop the road for all
-            # others. The dead letter keeps it.
-            log.exception("the order %r of a buried job could not be ended", command.order_id)
-            return None
-        return order

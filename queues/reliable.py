@@ -8,6 +8,7 @@ at each point means.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 import redis
@@ -192,6 +193,13 @@ class BookingQueue(ReliableQueue):
             key.decode(): (value.decode(), doors.get(key, b"").decode())
             for key, value in packages.items()
         }
+
+    def status(self, order_id: str) -> dict[str, str]:
+        """What was told of an order; empty when nothing is known of it."""
+        with valkey_errors():
+            found = cast("dict[bytes, bytes]",
+                         self._client.hgetall(self._booking.status(order_id)))
+        return {name.decode(): value.decode() for name, value in found.items()}
 
     def reservations_waiting(self) -> int:
         """How many reservation jobs no worker has taken yet."""

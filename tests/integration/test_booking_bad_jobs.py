@@ -12,12 +12,13 @@ import pytest
 
 import consumer.batches
 from booking import commands
-from booking.commands import PlaceOrder, ReservationFailed
-from booking.model import Part, Reason, State
+from booking.commands import CancelOrder, PlaceOrder, ReservationFailed
+from booking.model import NO_PACKAGE, Guest, Part, Reason, State
 from errors import EngineAway, NewerJob
 from queues.keys import BOOKING
 from queues.reliable import BookingQueue, Lease, Taken, Told
 from tests.booking_world import World, package, place
+from tests.rate_orders import OFFER
 from tests.traps import Hurried, Killed
 from tests.waiting import eventually
 
@@ -120,6 +121,59 @@ def test_what_is_no_job_is_buried_at_once_and_stops_nobody(world: World, raw: by
     world.settle(world.consumer(stop=Hurried()))
     assert world.states() == {"A": State.HELD, "B": State.HELD}
     assert [letter.job for letter in world.letters()] == [raw]
+
+
+SPOILING = {
+    "cut off": lambda job: job[:-20],
+    "another type": lambda job: job.replace(b'"package_id":1', b'"package_id":"one"'),
+    "not UTF-8": lambda job: job.replace(b"@", b"\xff"),
+    "no e-mail": lambda job: job.replace(b'"email"', b'"e"'),
+    "no type": lambda job: job.replace(b'"type"', b'"t"'),
+}
+
+
+@pytest.mark.parametrize("how", SPOILING)
+def test_an_accepted_order_whose_job_cannot_be_read_ends_and_its_customer_is_told(
+    world: World, how: str
+) -> None:
+    world.sell(package(1, 5))
+    ids = world.through_the_door(3)
+    raw = world.valkey.lindex(BOOKING.jobs, 1) or b""
+    spoilt = SPOILING[how](raw)
+    world.valkey.lset(BOOKING.jobs, 1, spoilt)
+    world.valkey.hincrby(BOOKING.counters, "bytes", len(spoilt) - len(raw))
+    world.settle(world.consumer(stop=Hurried()))
+    order = world.order(ids[1])
+    assert (order.state, order.reason) == (State.REJECTED, Reason.INTERNAL_ERROR)
+    assert (order.email, order.package_id) == ("a1@example.org", 1)
+    assert order.accepted_ms == order.history[0].at_ms == int(world.status(ids[1])["accepted_ms"])
+    world.check_told(ids)
+    assert [letter.job for letter in world.letters()] == [spoilt]
+    assert [world.order(ids[n]).state for n in (0, 2)] == [State.HELD] * 2
+
+
+def test_an_order_of_a_rate_whose_job_cannot_be_read_keeps_its_rate(world: World) -> None:
+    accepted = world.intake.accept_rate(OFFER, "ann@example.org", Guest(), None)
+    raw = world.valkey.lindex(BOOKING.jobs, 0) or b""
+    world.valkey.lset(BOOKING.jobs, 0, raw.replace(b'"guest":{', b'"guest":[{'))
+    world.settle(world.consumer(stop=Hurried()))
+    order = world.order(accepted.order_id)
+    assert (order.state, order.package_id) == (State.REJECTED, NO_PACKAGE)
+    assert order.rate is not None
+    assert order.rate.facts == OFFER.facts
+    world.check_told([accepted.order_id])
+
+
+def test_no_job_that_cannot_be_read_ends_an_order_that_it_would_not_place(world: World) -> None:
+    """A cancellation, or an id that the door never gave out."""
+    world.sell(package(1, 5))
+    [order_id] = world.through_the_door(1)
+    cancel = commands.encode(CancelOrder(order_id=order_id)).replace(b'"v":2', b'"v":"two"')
+    world.valkey.rpush(BOOKING.jobs, cancel)
+    world.push_raw(b'{"type":"place_order","order_id":"NOBODY"}')
+    world.settle(world.consumer(stop=Hurried()))
+    assert world.states() == {order_id: State.HELD}
+    assert len(world.letters()) == 2
 
 
 def test_an_order_that_can_neither_be_read_nor_rejected_stops_nobody(world: World) -> None:
