@@ -108,14 +108,15 @@ def _images(documents: Iterable[Document]) -> tuple[Image, ...]:
 def _nights(
     documents: Iterable[Document], today: dt.date, currency: str
 ) -> tuple[Night, ...]:
-    prices: dict[str, str] = {}
+    prices: dict[dt.date, str] = {}
     for found in documents:
         read = _read(found, PricesDocument)
         if isinstance(read, PricesDocument) and read.currency == currency:
             prices.update(read.nights)
-    first = today.isoformat()
-    dates = sorted(date for date, price in prices.items() if date >= first and Decimal(price) > 0)
-    return tuple(Night(date, prices[date]) for date in dates[:NIGHTS_MAX])
+    # A night of the last year that can be written would end on a day that cannot.
+    dates = sorted(date for date, price in prices.items()
+                   if date >= today and date.year < dt.MAXYEAR and Decimal(price) > 0)
+    return tuple(Night(date.isoformat(), prices[date]) for date in dates[:NIGHTS_MAX])
 
 
 def _read(document: Mapping[str, Any], kind: type[T]) -> T | Unfit:

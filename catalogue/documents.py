@@ -100,8 +100,7 @@ class PricesDocument(msgspec.Struct, frozen=True, kw_only=True):
     hotel_id: Id
     month: Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}$")]
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
-    nights: dict[Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")],
-                 Annotated[str, Meta(pattern=PRICE)]]
+    nights: dict[dt.date, Annotated[str, Meta(pattern=PRICE)]]
 
 
 class RatingDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,7 +29,9 @@ VERSION = shell.version()
 
 
 def build(hotel: Hotel) -> Payload:
-    """Everything that is shown of a hotel."""
+    """Everything that is shown of a hotel. Pictures that are not in static/art are left out."""
+    known = tuple(image for image in hotel.images if image.art in shell.pictures())
+    hotel = msgspec.structs.replace(hotel, images=known)
     document = _document(hotel)
     return Payload(
         page=_page(hotel),

@@ -68,6 +68,12 @@ def environment() -> Environment:
 
 
 @cache
+def pictures() -> frozenset[str]:
+    """The names of all pictures in static/art."""
+    return frozenset(path.stem for path in (STATIC / "art").glob("*.svg"))
+
+
+@cache
 def version() -> str:
     """A word that changes with any template, file or code that a finished page is made of."""
     digest = hashlib.sha256()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pymongo
 from bson import json_util
+from bson.codec_options import DatetimeConversion
 from pymongo.change_stream import DatabaseChangeStream
 from pymongo.database import Database
 from pymongo.errors import InvalidOperation
@@ -88,7 +89,11 @@ class HotelSource:
     """The hotels' collections. All may raise EngineAway."""
 
     def __init__(self, database: Database[Document]) -> None:
-        self._database = database.with_options(read_concern=ReadConcern("majority"))
+        # A date that Python cannot hold is one document's fault; read as it comes, it is found to
+        # be unfit where the page is made.
+        dates = database.codec_options.with_options(
+            datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+        self._database = database.with_options(dates, read_concern=ReadConcern("majority"))
 
     def ensure_indexes(self) -> None:
         """Create the indexes that are missing."""
@@ -172,4 +177,5 @@ class HotelSource:
 def _of(
     cursor: pymongo.cursor.Cursor[Document], known: Mapping[str, Facts]
 ) -> Iterator[Document]:
-    return (one for one in cursor if one.get("hotel_id") in known)
+    """Those whose `hotel_id` is one of them; an array that holds one matches the query as well."""
+    return (one for one in cursor if str(one.get("hotel_id")) in known)

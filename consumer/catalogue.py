@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from catalogue import documents as d
 from catalogue import payloads
-from catalogue.assembly import Unfit, Vocabulary, assemble
+from catalogue.assembly import Unfit, Vocabulary
+from catalogue.finishing import finish
 from catalogue.shelf import Standing, entry_of
 from catalogue.shelf_writer import PUT_MAX, OlderThanShown, Put, ShelfWriter
 from catalogue.source import ChangeFeed, HistoryLost, HotelSource
@@ -215,12 +216,12 @@ class CatalogueConsumer:
             if hotel_id not in facts:
                 puts.append(Put(hotel_id, "", None))
                 continue
-            hotel = assemble(facts[hotel_id], self._words, today=day, currency=self._currency)
-            if isinstance(hotel, Unfit):
-                log.warning("hotel %s cannot be shown: %s", hotel_id, hotel.reason)
-                puts.append(Put(hotel_id, "", None, hotel.reason))
+            made = finish(facts[hotel_id], self._words, today=day, currency=self._currency)
+            if isinstance(made, Unfit):
+                log.warning("hotel %s cannot be shown: %s", hotel_id, made.reason)
+                puts.append(Put(hotel_id, "", None, made.reason))
             else:
-                puts.append(Put(hotel_id, hotel.slug, entry_of(payloads.build(hotel))))
+                puts.append(Put(hotel_id, made.slug, entry_of(made.payload)))
         return puts
 
     def _forget(self) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import redis
+from bson.datetime_ms import DatetimeMS
 from pymongo.database import Database
 
 from catalogue import documents as d
-from catalogue.model import Payload
+from catalogue.model import Hotel, Payload
 from catalogue.shelf import Cursor, entry_of
 from catalogue.shelf_writer import Put, ShelfWriter, ask_for_rebuild
 from catalogue.source import HotelSource
@@ -106,6 +107,52 @@ def test_a_change_by_anyone_is_followed(
     if world.shown("lisbon-7") == {}:
         assert "lisbon-7" not in world.rows()
         assert world.reader.hotel_id_of(before["slug"]) is None
+
+
+ODD: dict[str, tuple[Callable[[Collections], Any], bool]] = {
+    "a night on a day that does not exist": (
+        lambda db: db[d.PRICES].update_one(
+            {"_id": "lisbon-7:2026-12"}, {"$set": {"nights": {"2026-12-40": "1.50"}}}), True),
+    "a night on the last day of time": (
+        lambda db: db[d.PRICES].update_many(
+            {"hotel_id": "lisbon-7"}, {"$set": {"nights": {"9999-12-31": "1.50"}}}), True),
+    "a picture that nobody drew": (
+        lambda db: db[d.IMAGES].update_many({"hotel_id": "lisbon-7"}, {"$set": {"art": "odd"}}),
+        True),
+    "a picture of several hotels": (
+        lambda db: db[d.IMAGES].update_many(
+            {"hotel_id": "lisbon-7"}, {"$set": {"hotel_id": ["lisbon-7"]}}), True),
+    "a date that Python does not know": (
+        lambda db: db[d.HOTELS].update_one(
+            {"_id": "lisbon-7"}, {"$set": {"created_at": DatetimeMS(10**15)}}), False),
+    "a text in place of the document's parts": (
+        lambda db: db[d.RATINGS].update_one(
+            {"_id": "lisbon-7"}, {"$set": {"average_tenths": "high", "count": [1]}}), True),
+    "a fault of our own": (
+        lambda db: db[d.HOTELS].update_one({"_id": "lisbon-7"}, {"$set": {"name": "Trap"}}), False),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_document_stops_nobody_else(
+    world: CatalogueWorld, consumer: CatalogueConsumer, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = consumer_module.payloads.build
+
+    def build(hotel: Hotel) -> Payload:
+        if hotel.name == "Trap":
+            raise KeyError("nobody thought of it")
+        return real(hotel)
+
+    monkeypatch.setattr(consumer_module.payloads, "build", build)
+    change, is_shown = ODD[what]
+    change(world.database)
+    world.settle(consumer)
+    assert (world.shown("lisbon-7") != {}) == is_shown
+    generation = world.reader.standing().generation
+    broken = world.valkey.hgetall(CATALOGUE.broken(generation))
+    assert (b"lisbon-7" in broken) == (not is_shown)
+    assert len(world.rows()) == 24 + is_shown
 
 
 def test_many_changes_of_one_hotel_are_one_page_and_one_line(
