@@ -17,6 +17,7 @@ from typing import Any
 from bench import (
     accept,
     booking,
+    freshness,
     latency,
     overload,
     pages,
@@ -55,6 +56,8 @@ def _run(chosen: argparse.Namespace) -> dict[str, Any]:
         return accept.run(chosen.rate, chosen.seconds, chosen.rounds, _tell)
     if chosen.scenario == "pages":
         return pages.run(chosen.hotels, chosen.rate, chosen.seconds, chosen.rounds, _tell)
+    if chosen.scenario == "freshness":
+        return freshness.run(chosen.hotels, chosen.rate, chosen.seconds, chosen.rounds, _tell)
     if chosen.scenario == "overload":
         return overload.run(chosen.seconds, _tell)
     if chosen.scenario == "takeover":
@@ -104,6 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_pages(scenario(
         "pages", "the catalogue's pages beside a bare Flask route and a listing from MongoDB",
         pages.__doc__,
+    ))
+    _add_freshness(scenario(
+        "freshness", "how soon a change in MongoDB is on the catalogue's pages, and what a "
+        "change of everything costs", freshness.__doc__,
     ))
     flood = scenario("overload", "many times more orders than are taken: what is refused, what is "
                      "left", overload.__doc__)
@@ -163,6 +170,19 @@ def _add_pages(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=_positive, default=300, metavar="PER_S",
                         help="requests per second at which answers are timed (%(default)s)")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="also draw bench-pages.svg")
+
+
+def _add_freshness(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hotels", type=_positive, default=10_000, metavar="N",
+                        help="hotels seeded, at most 10,000 (%(default)s)")
+    parser.add_argument("--rounds", type=_positive, default=3, metavar="N",
+                        help="bulk changes (%(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=20, metavar="S",
+                        help="of single changes, and of pages before a bulk change (%(default)s)")
+    parser.add_argument("--rate", type=_positive, default=300, metavar="PER_S",
+                        help="pages asked for per second beside a bulk change (%(default)s)")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER",
+                        help="also draw bench-freshness.svg")
 
 
 def _positive(text: str) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -56,14 +59,46 @@ def load(
     `keys` gives each an Idempotency-Key of its own. With a file of `paths`, these are got in
     turn instead. Raises BenchError when wrk fails.
     """
+    with loading(url, seconds, rate=rate, keys=keys, paths=paths) as found:
+        return found.seen()
+
+
+class Loading:
+    """A load under way."""
+
+    def __init__(self, process: subprocess.Popen[str], connections: int, seconds: int) -> None:
+        self._process = process
+        self._connections = connections
+        self._seconds = seconds
+
+    def end(self) -> Load:
+        """End it now; what was seen so far. Raises BenchError when wrk fails."""
+        self._process.send_signal(signal.SIGINT)
+        return self.seen()
+
+    def seen(self) -> Load:
+        """What was seen, when the time is over. Raises BenchError when wrk fails."""
+        told, errors = self._process.communicate(timeout=self._seconds + STOP_WITHIN_S)
+        if self._process.returncode or not told:
+            raise BenchError(f"wrk failed: {errors or told}")
+        found = json.loads(told.splitlines()[-1])
+        return msgspec.convert({**found, "connections": self._connections}, Load)
+
+
+@contextmanager
+def loading(
+    url: str, seconds: int, *, rate: int = 0, keys: bool = False, paths: Path | None = None
+) -> Iterator[Loading]:
+    """As `load`, beside something else; for `seconds` at most."""
     connections = PACED_CONNECTIONS if rate else CONNECTIONS
-    done = subprocess.run(
+    process = subprocess.Popen(
         ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
          "--script", str(SCRIPT), url, "--", BODY, str(rate), "keys" if keys else "no",
          *([str(paths)] if paths else [])],
-        capture_output=True, text=True, timeout=seconds + STOP_WITHIN_S, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
-    if done.returncode or not done.stdout:
-        raise BenchError(f"wrk failed: {done.stderr or done.stdout}")
-    seen = json.loads(done.stdout.splitlines()[-1])
-    return msgspec.convert({**seen, "connections": connections}, Load)
+    try:
+        yield Loading(process, connections, seconds)
+    finally:
+        process.kill()
+        process.wait(STOP_WITHIN_S)
