@@ -51,7 +51,7 @@ BULK_WITHIN_S = 110
 BULK_LOOK_EVERY_S = 0.1
 SAMPLE = 200
 WARM_UP_S = 4
-CALM_S = 2.0
+CALM_S = 1.0
 SEED = 7
 # Below what any hotel costs by default, so that it is the price that cards show.
 LEAST_CENTS, DISTINCT_PRICES = 100, 1_400
@@ -84,7 +84,7 @@ def run(count: int, rate: int, seconds: int, rounds: int, tell: Tell) -> Report:
             built = _rebuilt(valkey, consumer, tell)
             writer = Writer(place)
             seen = _changed(writer, target, found, seconds, tell)
-            target.load(WARM_UP_S)
+            target.load(min(WARM_UP_S, seconds))
             bulk = [_bulk(writer, target, found, rate, seconds, number, tell)
                     for number in range(1, rounds + 1)]
             report = machine(place)

@@ -123,6 +123,25 @@ def _pages(report: Report) -> Picture:
     )
 
 
+def _freshness(report: Report) -> Picture:
+    return Picture(
+        title="From a change in MongoDB to its page, in milliseconds",
+        subtitle=f"{report['hotels']:,} hotels, {report['changes_per_s']} changes/s. All prices "
+                 f"changed at once are shown after {report['bulk_change_s']:.0f} s, while "
+                 f"{report['rate_per_s']} pages/s take {report['page_p99_bulk_ms']:.0f} ms (p99).",
+        method=f"From MongoDB's acknowledgement (majority, journaled) to a GET that shows it; "
+               f"{report['changes']:,} changes. All pages are built anew in "
+               f"{report['rebuild_s']:.0f} s.",
+        bars=[
+            Bar(f"change_to_{page}_ms_{part}", f"{label}, {part}", note, ours=True)
+            for page, label, note in (
+                ("page", "a hotel's page", "each change"),
+                ("listing", "a listing", "of its city, by price"))
+            for part in ("p50", "p99", "max")
+        ],
+    )
+
+
 def _search(report: Report) -> Picture:
     return Picture(
         title="What a visitor waits for live rates, in milliseconds",
@@ -144,6 +163,7 @@ def _search(report: Report) -> Picture:
 
 _PICTURES: dict[str, Callable[[Report], Picture]] = {
     "booking": _booking, "accept": _accept, "pages": _pages, "search": _search,
+    "freshness": _freshness,
 }
 
 

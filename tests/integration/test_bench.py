@@ -73,6 +73,19 @@ def test_accept_beside_two_smaller_apps(tmp_path: Path) -> None:
     assert_drawn(tmp_path / "bench-accept.svg", report, "accept_per_s", "bare_flask_per_s")
 
 
+def test_freshness_of_changes_one_by_one_and_all_at_once(tmp_path: Path) -> None:
+    report = bench("freshness", "--hotels", "60", "--rounds", "1", "--seconds", "1",
+                   "--rate", "20", "--plot", str(tmp_path))
+    assert (report["hotels"], report["changes"]) == (60, 50)
+    for name in ("page", "listing"):
+        assert 0 < report[f"change_to_{name}_ms_p50"] <= report[f"change_to_{name}_ms_p99"]
+    assert 0 < report["bulk_written_s"] <= report["bulk_change_s"]
+    assert min(report["seed_s"], report["rebuild_s"], report["valkey_mb"]) > 0
+    assert report["page_p99_ratio"] == pytest.approx(
+        report["page_p99_bulk_ms"] / report["page_p99_ms"], rel=0.05)
+    assert_drawn(tmp_path / "bench-freshness.svg", report, "change_to_page_ms_p99")
+
+
 def test_without_wrk_it_says_how_to_get_it(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "bench", "accept"], cwd=ROOT, timeout=30,
                           capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)})
