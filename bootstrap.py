@@ -120,7 +120,9 @@ def booking_queue(settings: Settings, client: redis.Redis) -> BookingQueue:
 def reservation_work(settings: Settings, client: redis.Redis, worker: str) -> SharedWork:
     """One worker's side of the reservation jobs."""
     return SharedWork(
-        client, BOOKING.reservations, BOOKING, worker=worker, heartbeat_ms=settings.heartbeat_ms
+        client, BOOKING.reservations, BOOKING, worker=worker, heartbeat_ms=settings.heartbeat_ms,
+        # The first delivery is no death's.
+        alone_after_deaths=settings.singles_after_deliveries - 1,
     )
 
 

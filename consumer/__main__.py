@@ -147,6 +147,7 @@ def _reservation(settings: Settings, stop: threading.Event) -> Consumer:
         bootstrap.reservation_work(settings, client, _own_name()),
         Saga(store, supplier, _stays(settings, threads, stop)),
         threads=threads,
+        bury_after_deliveries=settings.bury_after_deliveries,
         heartbeat_ms=settings.heartbeat_ms,
         stop=stop,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from booking import commands
-from booking.commands import PlaceOrder, PlaceRateOrder
+from booking.commands import Command, PlaceOrder, PlaceRateOrder
 from booking.dead_letters import buried_order, named_by, order_of_status
 from booking.model import Order
 from booking.store import BookingStore
@@ -28,13 +28,12 @@ class Burial:
         One that was to be placed is written as rejected. A crash after that brings the job back,
         and it is found written.
         """
+        command: Command | None = None
         try:
             command = commands.decode_command(raw)
+            order_id, places = command.order_id, isinstance(command, PlaceOrder | PlaceRateOrder)
         except BrokenJob:
             order_id, places = named_by(raw)
-            command = None
-        else:
-            order_id, places = command.order_id, isinstance(command, PlaceOrder | PlaceRateOrder)
         if not order_id:
             return None, False
         try:

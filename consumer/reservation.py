@@ -122,6 +122,7 @@ class ReservationConsumer:
         saga: Saga,
         *,
         threads: int,
+        bury_after_deliveries: int,
         heartbeat_ms: int,
         stop: threading.Event,
         pool: Executor | None = None,
@@ -130,6 +131,7 @@ class ReservationConsumer:
         self._work = work
         self._saga = saga
         self._threads = threads
+        self._bury_after_deliveries = bury_after_deliveries
         self._beat_s = heartbeat_ms / 1_000 / BEATS_PER_HEARTBEAT
         self._stop = stop
         self._pool = pool or ThreadPoolExecutor(threads, thread_name_prefix="saga")
@@ -145,13 +147,13 @@ class ReservationConsumer:
             self._slot_free.clear()
             self._forget_finished()
             known = Counter(self._busy.values())
-            returned, jobs = self._work.beat(self._threads)
-            if returned:
-                log.warning("brought back %d jobs of workers that died", returned)
+            beat = self._work.beat(self._threads)
+            if beat.returned:
+                log.warning("brought back %d jobs of workers that died", beat.returned)
             # What is in flight here and in no thread was taken now, or by a beat whose answer
             # was lost. A job that is reported just now may come once more: it reports nothing.
-            for job in (Counter(jobs) - known).elements():
-                future = self._pool.submit(self._finish, job)
+            for job in (Counter(beat.jobs) - known).elements():
+                future = self._pool.submit(self._finish, job, beat.deaths + 1)
                 future.add_done_callback(lambda _: self._slot_free.set())
                 self._busy[future] = job
             if len(self._busy) < self._threads:
@@ -177,20 +179,23 @@ class ReservationConsumer:
             del self._busy[future]
             future.result()  # what a thread could not handle ends the process: its jobs go back
 
-    def _finish(self, raw: bytes) -> None:
+    def _finish(self, raw: bytes, deliveries: int) -> None:
         """One job until its report is out. It is in our inflight list all the while."""
         while not self._stop.is_set():
             try:
-                self._try(raw)
+                self._try(raw, deliveries)
                 return
             except EngineAway as away:
                 log.warning("%s; the job is kept", away)
                 self._stop.wait(ENGINE_PAUSE_S)
 
-    def _try(self, raw: bytes) -> None:
+    def _try(self, raw: bytes, deliveries: int) -> None:
         job: ReservationJob | None = None
         try:
             job = commands.decode_reservation_job(raw)
+            if deliveries > self._bury_after_deliveries:
+                self._bury(raw, job, "its worker died each time that it took it", deliveries)
+                return
             report = self._saga.run(job)
         except NewerJob as newer:
             self._newer = newer
@@ -198,20 +203,22 @@ class ReservationConsumer:
         except EngineAway:
             raise
         except BrokenJob as broken:
-            self._bury(raw, None, str(broken))
+            self._bury(raw, None, str(broken), deliveries)
             return
         except Exception as error:
             log.exception("a reservation job cannot be done")
-            self._bury(raw, job, type(error).__name__)
+            self._bury(raw, job, type(error).__name__, deliveries)
             return
         if self._stop.is_set() and (report is None or isinstance(report, ReservationFailed)):
             return  # our stopping may have cut the tries short: the job goes to another worker
         if not self._work.report(raw, commands.encode(report) if report else b""):
             log.info("a job was given to another worker meanwhile; its report is dropped")
 
-    def _bury(self, raw: bytes, job: ReservationJob | None, why: str) -> None:
+    def _bury(
+        self, raw: bytes, job: ReservationJob | None, why: str, deliveries: int
+    ) -> None:
         """Keep the job for a person, and let its order fail rather than wait for its hold."""
-        letter = DeadLetter(source="reservations", job=raw, error=why, deliveries=1,
+        letter = DeadLetter(source="reservations", job=raw, error=why, deliveries=deliveries,
                             at_ms=time.time_ns() // 1_000_000)
         report = b""
         if isinstance(job, Reserve):

@@ -47,6 +47,7 @@ class WorkKeys:
     waiting     list    jobs, pushed left, taken right
     bell        list    as above
     workers     zset    worker -> the moment (Valkey's ms) at which its heartbeat runs out
+    deaths      hash    job -> how many workers died while they held it
     """
 
     def __init__(self, road: str, name: str) -> None:
@@ -54,6 +55,7 @@ class WorkKeys:
         self.waiting = self.prefix
         self.bell = self.prefix + ":bell"
         self.workers = self.prefix + ":workers"
+        self.deaths = self.prefix + ":deaths"
         self.inflight_prefix = self.prefix + ":inflight:"
 
     def inflight(self, worker: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import redis
 
 from engine_errors import valkey_errors
@@ -9,8 +11,23 @@ from queues.keys import QueueKeys, WorkKeys
 from queues.scripts import Script
 
 
+class Beat(NamedTuple):
+    """How many jobs of dead workers went back, and all that is in flight here, oldest first.
+
+    `deaths` is how many workers died with the one job that is in flight here; 0 unless it goes
+    alone for that.
+    """
+
+    returned: int
+    jobs: list[bytes]
+    deaths: int = 0
+
+
 class SharedWork:
-    """One worker's side. A beat renews its heartbeat and brings the jobs of dead workers back."""
+    """One worker's side. A beat renews its heartbeat and brings the jobs of dead workers back.
+
+    A job that came back from `alone_after_deaths` workers is given out with no other beside it.
+    """
 
     def __init__(
         self,
@@ -20,12 +37,14 @@ class SharedWork:
         *,
         worker: str,
         heartbeat_ms: int,
+        alone_after_deaths: int,
     ) -> None:
         self._client = client
         self._work = work
         self._reports_to = reports_to
         self._worker = worker
         self._heartbeat_ms = heartbeat_ms
+        self._alone_after_deaths = alone_after_deaths
         self._take = Script(client, "work_take")
         self._report = Script(client, "work_report")
         self._leave = Script(client, "work_leave")
@@ -35,24 +54,24 @@ class SharedWork:
         with valkey_errors():
             return self._client.brpop([self._work.bell], timeout=timeout_s) is not None
 
-    def beat(self, most: int) -> tuple[int, list[bytes]]:
+    def beat(self, most: int) -> Beat:
         """Renew the heartbeat and take jobs until `most` are in flight. Repeating it is harmless.
-
-        Returns how many jobs of dead workers went back, and all that is in flight, oldest first.
         """
         work = self._work
         answer = self._take(
-            [work.waiting, work.bell, work.workers, work.inflight(self._worker)],
-            [self._worker, self._heartbeat_ms, most, work.inflight_prefix],
+            [work.waiting, work.bell, work.workers, work.inflight(self._worker), work.deaths],
+            [self._worker, self._heartbeat_ms, most, work.inflight_prefix,
+             self._alone_after_deaths],
         )
-        return answer[0], answer[1:]
+        return Beat(answer[0], answer[2:], answer[1])
 
     def report(self, job: bytes, report: bytes = b"", *, dead_letter: bytes = b"") -> bool:
         """Acknowledge `job` and push its report. False when the job was no longer ours."""
         keys = self._reports_to
         return bool(
             self._report(
-                [self._work.inflight(self._worker), keys.jobs, keys.bell, keys.counters, keys.dead],
+                [self._work.inflight(self._worker), keys.jobs, keys.bell, keys.counters, keys.dead,
+                 self._work.deaths],
                 [job, report, dead_letter],
             )
         )

@@ -3,12 +3,13 @@
 -- crash after it finds it done. When the job is no longer in this worker's list, somebody took it
 -- for dead and another worker reports: nothing is pushed.
 --
--- KEYS  1 inflight of this worker  2 jobs  3 bell  4 counters  5 dead letters
+-- KEYS  1 inflight of this worker  2 jobs  3 bell  4 counters  5 dead letters  6 deaths
 -- ARGV  1 job  2 report or ""  3 dead letter or ""
 -- Returns 1, or 0 when the job was no longer ours
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then
     return 0
 end
+redis.call('HDEL', KEYS[6], ARGV[1])
 if ARGV[3] ~= '' then
     redis.call('LPUSH', KEYS[5], ARGV[3])
 end

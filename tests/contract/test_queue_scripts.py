@@ -29,7 +29,7 @@ from errors import EngineAway, EngineUnfit, LeaseLost
 from queues.keys import BOOKING
 from queues.reliable import BookingQueue, Lease, Taken, Told
 from queues.scripts import Script
-from queues.shared_work import SharedWork
+from queues.shared_work import Beat, SharedWork
 from settings import Settings
 from tests.simulation.direct import simulated_valkey
 from tests.waiting import eventually
@@ -635,7 +635,7 @@ class TestRevive:
 
 def worker(valkey: redis.Redis, name: str, heartbeat_ms: int = 5_000) -> SharedWork:
     return SharedWork(valkey, BOOKING.reservations, BOOKING, worker=name,
-                      heartbeat_ms=heartbeat_ms)
+                      heartbeat_ms=heartbeat_ms, alone_after_deaths=2)
 
 
 def offer(valkey: redis.Redis, *jobs: bytes) -> None:
@@ -655,10 +655,10 @@ class TestSharedWork:
     def test_a_beat_fills_up_to_what_the_worker_bears(self, valkey: redis.Redis) -> None:
         one = worker(valkey, "one")
         offer(valkey, *numbered(5))
-        assert one.beat(2) == (0, numbered(2))
-        assert one.beat(3) == (0, numbered(3)), "all in flight, one of them new"
-        assert one.beat(3) == (0, numbered(3)), "a beat whose answer was lost loses nothing"
-        assert one.beat(1) == (0, numbered(3))
+        assert one.beat(2) == Beat(0, numbered(2))
+        assert one.beat(3) == Beat(0, numbered(3)), "all in flight, one of them new"
+        assert one.beat(3) == Beat(0, numbered(3)), "a beat whose answer was lost loses nothing"
+        assert one.beat(1) == Beat(0, numbered(3))
         assert offered(valkey) == numbered(5)[3:]
 
     def test_workers_share_and_the_bell_goes_on_ringing(self, valkey: redis.Redis) -> None:
@@ -685,7 +685,7 @@ class TestSharedWork:
         offer(valkey, b"job")
         one.beat(1)
         assert one.report(b"job", dead_letter=b"letter")
-        assert one.beat(1) == (0, [])
+        assert one.beat(1) == Beat(0, [])
         assert waiting(valkey) == []
         assert valkey.lrange(BOOKING.dead, 0, -1) == [b"letter"]
 
@@ -694,9 +694,9 @@ class TestSharedWork:
         offer(valkey, *numbered(3))
         worker(valkey, "dead").beat(3)
         dies(valkey, "dead")
-        returned, jobs = worker(valkey, "one").beat(9)
+        returned, jobs, _ = worker(valkey, "one").beat(9)
         assert (returned, sorted(jobs)) == (3, numbered(3))
-        assert worker(valkey, "two").beat(9) == (0, [])
+        assert worker(valkey, "two").beat(9) == Beat(0, [])
         assert valkey.zscore(BOOKING.reservations.workers, "dead") is None
         assert not valkey.exists(BOOKING.reservations.inflight("dead"))
 
@@ -704,26 +704,26 @@ class TestSharedWork:
         one = worker(valkey, "one")
         offer(valkey, *numbered(2))
         one.beat(2)
-        assert worker(valkey, "two").beat(9) == (0, [])
+        assert worker(valkey, "two").beat(9) == Beat(0, [])
 
     def test_a_worker_that_slept_reports_nothing_and_goes_on(self, valkey: redis.Redis) -> None:
         slept, other = worker(valkey, "slept"), worker(valkey, "other")
         offer(valkey, b"job")
         slept.beat(1)
         dies(valkey, "slept")
-        assert other.beat(1) == (1, [b"job"])
+        assert other.beat(1) == Beat(1, [b"job"])
         assert not slept.report(b"job", b"too late")
         assert other.report(b"job", b"in time")
         assert waiting(valkey) == [b"in time"]
         offer(valkey, b"next")
-        assert slept.beat(1) == (0, [b"next"])
+        assert slept.beat(1) == Beat(0, [b"next"])
 
     def test_a_worker_that_slept_alone_keeps_its_jobs(self, valkey: redis.Redis) -> None:
         slept = worker(valkey, "slept")
         offer(valkey, b"job")
         slept.beat(1)
         dies(valkey, "slept")
-        assert slept.beat(1) == (0, [b"job"])
+        assert slept.beat(1) == Beat(0, [b"job"])
 
     def test_leaving_returns_jobs_in_front_and_in_order(self, valkey: redis.Redis) -> None:
         one = worker(valkey, "one")
@@ -737,12 +737,55 @@ class TestSharedWork:
         assert valkey.zcard(BOOKING.reservations.workers) == 0
         assert one.leave() == 0
 
+    def test_a_job_that_came_back_often_goes_alone(self, valkey: redis.Redis) -> None:
+        """Twice with its neighbours, for nobody knows which of them it was; then by itself."""
+        offer(valkey, *numbered(3))
+        for number in range(2):
+            name = f"dead-{number}"
+            assert len(worker(valkey, name).beat(9).jobs) == 3
+            dies(valkey, name)
+        one, two = worker(valkey, "one"), worker(valkey, "two")
+        first = one.beat(9)
+        offer(valkey, b"new")
+        assert (first.returned, len(first.jobs), first.deaths) == (3, 1, 2)
+        assert one.beat(9) == Beat(0, first.jobs, 2), "nothing comes beside it"
+        assert not one.wait(0.01), "and nobody is woken for what it cannot take"
+        second = two.beat(9)
+        assert (len(second.jobs), second.deaths) == (1, 2)
+        one.report(first.jobs[0], b"done")
+        third = one.beat(9)
+        assert (len(third.jobs), third.deaths) == (1, 2)
+        two.report(second.jobs[0], b"done")
+        assert two.beat(9) == Beat(0, [b"new"]), "which is nobody's fault"
+        offer(valkey, first.jobs[0])
+        one.report(third.jobs[0], b"done")
+        assert two.beat(9) == Beat(0, [b"new", first.jobs[0]]), "what is reported is forgotten"
+        assert not valkey.exists(BOOKING.reservations.deaths)
+
+    def test_one_that_goes_alone_waits_until_its_worker_has_nothing_else(
+        self, valkey: redis.Redis
+    ) -> None:
+        one = worker(valkey, "one")
+        offer(valkey, b"other")
+        one.beat(1)
+        offer(valkey, b"suspect", b"behind")
+        valkey.hset(BOOKING.reservations.deaths, "suspect", 4)
+        valkey.delete(BOOKING.reservations.bell)
+        assert one.beat(9) == Beat(0, [b"other"])
+        assert offered(valkey) == [b"suspect", b"behind"]
+        assert not one.wait(0.01), "it would spin"
+        one.report(b"other")
+        assert one.beat(9) == Beat(0, [b"suspect"], 4)
+        one.leave()
+        assert offered(valkey) == [b"suspect", b"behind"]
+        assert one.beat(9).deaths == 4, "who leaves in good order did not die of it"
+
     def test_each_job_is_reported_once_however_workers_die(self, valkey: redis.Redis) -> None:
         """Every worker reports its first job and dies with the rest; nothing is lost or doubled."""
         offer(valkey, *numbered(8))
         for number in range(20):
             one = worker(valkey, f"w{number}")
-            _, jobs = one.beat(3)
+            _, jobs, _ = one.beat(3)
             if not jobs:
                 break
             assert one.report(jobs[0], b"of " + jobs[0])
@@ -785,7 +828,7 @@ class TestAtTheMemoryLimit:
         queue.tell(lease, first, full_told())
         queue.tell(lease, behind, Told())
         one = worker(full, "one")
-        _, jobs = one.beat(5)
+        _, jobs, _ = one.beat(5)
         assert one.report(jobs[0], b"report")
         assert one.leave() == 1
         assert TestRevive().revive(full, b"letter", b"job", "1") == 1

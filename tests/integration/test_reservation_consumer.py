@@ -26,7 +26,7 @@ from booking.model import COMPENSATION_ORDER, Order, Reason, State
 from consumer.reservation import ReservationConsumer, Saga
 from errors import EngineAway, NewerJob
 from queues.keys import BOOKING
-from queues.shared_work import SharedWork
+from queues.shared_work import Beat, SharedWork
 from suppliers.reservations import ReservationSupplier
 from tests.booking_world import World, package, place
 from tests.rate_orders import no_stays
@@ -73,7 +73,7 @@ class Worker:
         self.work = work or shared_work(world, name)
         self.consumer = ReservationConsumer(
             self.work, Saga(world.store, supplier, no_stays()), threads=threads,
-            heartbeat_ms=HEARTBEAT_MS, stop=self.stop,
+            heartbeat_ms=HEARTBEAT_MS, stop=self.stop, bury_after_deliveries=3,
         )
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
@@ -106,7 +106,7 @@ class Worker:
 
 def shared_work(world: World, name: str, kind: type[SharedWork] = SharedWork) -> SharedWork:
     return kind(world.valkey, BOOKING.reservations, BOOKING, worker=name,
-                heartbeat_ms=HEARTBEAT_MS)  # fmt: skip
+                heartbeat_ms=HEARTBEAT_MS, alone_after_deaths=2)  # fmt: skip
 
 
 class Booker:
@@ -360,7 +360,7 @@ def test_a_worker_that_slept_reports_nothing(
     order_id = booker.order()
     gate = Gate(supplier(simulator), "reserve_room")
     work = shared_work(world, "sleeper")
-    _, [job] = work.beat(1)
+    [job] = work.beat(1).jobs
     reported: list[bool] = []
 
     def sleep_in_the_middle() -> None:
@@ -388,7 +388,7 @@ def test_a_worker_that_slept_before_the_room_leaves_no_room_behind(
     order_id = booker.order()
     gate = Gate(supplier(simulator), "reserve_room")
     work = shared_work(world, "sleeper")
-    _, [job] = work.beat(1)
+    [job] = work.beat(1).jobs
     sleeper = threading.Thread(
         target=lambda: Saga(world.store, gate, no_stays()).run(commands.decode_reservation_job(job))
     )
@@ -447,9 +447,9 @@ def test_a_beat_whose_answer_is_lost_loses_no_job(
     class Deaf(SharedWork):
         lost = 0
 
-        def beat(self, most: int) -> tuple[int, list[bytes]]:
+        def beat(self, most: int) -> Beat:
             answer = super().beat(most)
-            if answer[1] and self.lost < 2:
+            if answer.jobs and self.lost < 2:
                 self.lost += 1
                 raise EngineAway("the answer was lost")
             return answer
@@ -459,6 +459,36 @@ def test_a_beat_whose_answer_is_lost_loses_no_job(
     with Worker(world, supplier(simulator), work=deaf, threads=4):
         booker.until(lambda: all(world.states()[i] is State.CONFIRMED for i in ids))
     assert deaf.lost == 2  # type: ignore[attr-defined]
+
+
+def test_a_job_that_kills_each_of_its_workers_is_buried_and_what_it_booked_is_undone(
+    world: World, booker: Booker, simulator: SimulatorProcess
+) -> None:
+    poison, other = booker.order(), booker.order()
+    deaths = 0
+    for number in range(9):
+        work = shared_work(world, f"mortal-{number}")
+        beat = work.beat(4)
+        jobs = [commands.decode_reservation_job(job) for job in beat.jobs]
+        if [job.order_id for job in jobs] == [other]:
+            report = Saga(world.store, supplier(simulator), no_stays()).run(jobs[0])
+            assert report is not None
+            assert work.report(beat.jobs[0], commands.encode(report))
+            continue
+        supplier(simulator).reserve_flight(poison, "Flight-1", "2022-08-09")
+        heartbeat_runs_out(world, f"mortal-{number}")
+        deaths += 1
+        if deaths == 3:
+            break
+    with Worker(world, supplier(simulator)):
+        order = booker.until_compensated(poison)
+        booker.until_state(other, State.CONFIRMED)
+    assert (order.state, order.reason) == (State.FAILED, Reason.INTERNAL_ERROR)
+    assert states(simulator, poison) == ("cancelled", "cancelled")
+    [letter] = world.letters()
+    assert (letter.source, letter.deliveries) == ("reservations", 4)
+    assert commands.decode_reservation_job(letter.job).order_id == poison
+    assert not world.valkey.exists(BOOKING.reservations.deaths)
 
 
 # --- reports that come late -----------------------------------------------------------------------

@@ -173,10 +173,9 @@ redis.call('PEXPIRE'""",
         """        if type(command) is PlaceOrder and outcome.verdict is Verdict.APPLIED:
             placed.add"""),
     one("jobs of dead workers stay with them", "queues/lua/work_take.lua",
-        """        while redis.call('RPOPLPUSH', ARGV[4] .. worker, KEYS[1]) do
-            returned = returned + 1
-        end
-""", ""),
+        """        local job = redis.call('RPOPLPUSH', ARGV[4] .. worker, KEYS[1])
+""", """        local job = false
+"""),
     one("jobs of living workers are taken from them", "queues/lua/work_take.lua",
         """KEYS[3], '-inf', now_ms)""", """KEYS[3], '-inf', '+inf')"""),
     one("an idempotency key is not kept", "queues/lua/accept.lua",

@@ -145,7 +145,8 @@ def reservation_main(around: Surroundings, process: Process) -> None:
     client, profile = around.client(process), around.profile
     _until_fit(process, partial(check_valkey, client))
     work = SharedWork(client, BOOKING.reservations, BOOKING, worker=process.name,
-                      heartbeat_ms=profile.heartbeat_ms)  # fmt: skip
+                      heartbeat_ms=profile.heartbeat_ms,
+                      alone_after_deaths=profile.limits.singles_after_deliveries - 1)
     supplier = OutsideClient(around.network, process, around.outside,
                              attempts=profile.supplier_attempts)  # fmt: skip
     _loop(process, ReservationConsumer(
@@ -153,6 +154,7 @@ def reservation_main(around: Surroundings, process: Process) -> None:
             {}, place=lambda _: nullcontext(), timeout_s=5.0, attempts=1, backoff_max_s=0.3,
             stop=_event(process), now_ms=lambda: 0,
         )), threads=profile.threads,
+        bury_after_deliveries=profile.limits.bury_after_deliveries,
         heartbeat_ms=profile.heartbeat_ms, stop=_event(process),
         pool=Pool(process, profile.threads), event=lambda: cast(threading.Event, Event(process)),
     ))  # fmt: skip
