@@ -165,6 +165,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Meta(ge=2, le=50, description="Deliveries after which a job that is alone is buried")
     ] = 5
 
+    dead_letters_max: Annotated[
+        int, Meta(ge=1, le=1_000_000,
+                  description="Dead letters at which no order is let in any more")
+    ] = 10_000
+
     # --- the reservation consumer and its supplier --------------------------------------------
     reservation_threads: Annotated[
         int, Meta(ge=1, le=256, description="Reservations under way at once in one consumer")

@@ -36,11 +36,10 @@ def decode(raw: bytes) -> DeadLetter:
     return msgspec.json.decode(raw, type=DeadLetter)
 
 
-def named_by(raw: bytes) -> tuple[str, bool]:
-    """The order that an unreadable job names, "" for none; and whether it may be what places it."""
+def named_by(raw: bytes) -> tuple[str, str]:
+    """Order and type of a job that may be unreadable; "" for what it does not name."""
     order, kind = _ORDER.search(raw), _TYPE.search(raw)
-    places = kind is None or kind[1].startswith(b"place_")
-    return (order[1].decode() if order else "", places)
+    return (order[1].decode() if order else "", kind[1].decode() if kind else "")
 
 
 def buried_order(command: Placing, now_ms: int) -> Order:

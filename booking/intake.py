@@ -160,10 +160,11 @@ class Intake:
         """Queue a cancellation; it takes its turn behind the order itself. Raises Overloaded."""
         job = commands.encode(commands.CancelOrder(order_id=order_id))
         waiting = self._push(
-            [BOOKING.jobs, BOOKING.bell, BOOKING.counters], [self._backlog_max_jobs, job]
+            [BOOKING.jobs, BOOKING.bell, BOOKING.counters, BOOKING.pressure],
+            [self._backlog_max_jobs, job],
         )
         if waiting < 0:
-            raise Overloaded("the backlog is full")
+            raise Overloaded("the backlog or the list of dead letters is full")
 
 
 def _digest(words: str) -> str:

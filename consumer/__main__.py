@@ -148,6 +148,7 @@ def _reservation(settings: Settings, stop: threading.Event) -> Consumer:
         Saga(store, supplier, _stays(settings, threads, stop)),
         threads=threads,
         bury_after_deliveries=settings.bury_after_deliveries,
+        dead_letters_max=settings.dead_letters_max,
         heartbeat_ms=settings.heartbeat_ms,
         stop=stop,
     )

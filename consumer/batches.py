@@ -18,7 +18,7 @@ from booking.documents import slot_key
 from booking.model import Package
 from booking.projection import project
 from booking.store import BookingStore, Writes
-from queues.reliable import BookingQueue, Taken, Told
+from queues.reliable import DEAD_LETTERS, BookingQueue, Taken, Told
 
 SWEEP_MOST = 500
 
@@ -35,6 +35,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     singles_after_deliveries: int
     bury_after_deliveries: int
     memory_max_percent: int
+    dead_letters_max: int
 
 
 class Batch(msgspec.Struct):
@@ -119,10 +120,18 @@ class Memory:
             reservations=[commands.encode(job).decode() for job in decided.reservations],
         )
         self._project(ledger, told, whole_shelf)
-        if whole_shelf and self._memory_percent() >= self._limits.memory_max_percent:
-            told.pressure = "memory"
+        if whole_shelf:
+            told.pressure = self._pressure()
         self._sweep(taken, told)
         return Batch(taken, names, self._store.prepare(decided.changed), told)
+
+    def _pressure(self) -> str:
+        """Why the door is to be shut; empty when it need not be."""
+        if self._memory_percent() >= self._limits.memory_max_percent:
+            return "memory"
+        if self._queue.dead_letters() >= self._limits.dead_letters_max:
+            return DEAD_LETTERS
+        return ""
 
     def _load_if_forgotten(self) -> None:
         """With many live orders this takes longer than a lease lasts, so the lease is kept."""

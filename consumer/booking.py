@@ -244,6 +244,8 @@ class BookingConsumer:
         told = Told(dead=[encode_letter(DeadLetter(
             source="jobs", job=raw, error=why, deliveries=taken.deliveries, at_ms=taken.now_ms,
         )).decode()])
+        if self._burial.letter_is_spared(raw, self._limits.dead_letters_max):
+            told.dead = []
         order, places = self._burial.order_of(raw, taken.now_ms)
         if order is not None:
             placed = {order.order_id} if places else set()

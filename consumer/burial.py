@@ -22,6 +22,17 @@ class Burial:
         self._queue = queue
         self._store = store
 
+    def letter_is_spared(self, raw: bytes, most: int) -> bool:
+        """Whether the letter of this job may be left out, because `most` of them wait already.
+
+        An expiry's may: its hold stands in the order, and the sweep asks again. Each time that
+        letter would come once more, and the list would grow for ever.
+        """
+        if named_by(raw)[1] != "expire_hold" or self._queue.dead_letters() < most:
+            return False
+        log.error("no dead letter is kept of an expiry: %d wait already", most)
+        return True
+
     def order_of(self, raw: bytes, now_ms: int) -> tuple[Order | None, bool]:
         """The order that a buried job names, and whether the job was to place it.
 
@@ -33,7 +44,8 @@ class Burial:
             command = commands.decode_command(raw)
             order_id, places = command.order_id, isinstance(command, PlaceOrder | PlaceRateOrder)
         except BrokenJob:
-            order_id, places = named_by(raw)
+            order_id, kind = named_by(raw)
+            places = not kind or kind.startswith("place_")
         if not order_id:
             return None, False
         try:

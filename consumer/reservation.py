@@ -123,6 +123,7 @@ class ReservationConsumer:
         *,
         threads: int,
         bury_after_deliveries: int,
+        dead_letters_max: int,
         heartbeat_ms: int,
         stop: threading.Event,
         pool: Executor | None = None,
@@ -132,6 +133,7 @@ class ReservationConsumer:
         self._saga = saga
         self._threads = threads
         self._bury_after_deliveries = bury_after_deliveries
+        self._dead_letters_max = dead_letters_max
         self._beat_s = heartbeat_ms / 1_000 / BEATS_PER_HEARTBEAT
         self._stop = stop
         self._pool = pool or ThreadPoolExecutor(threads, thread_name_prefix="saga")
@@ -231,4 +233,7 @@ class ReservationConsumer:
                 order_id=job.order_id, reason=Reason.INTERNAL_ERROR, may_exist=STAY_ONLY,
                 supplier=job.rate.facts.supplier,
             ))
-        self._work.report(raw, report, dead_letter=encode_letter(letter))
+        # A cancellation stays owed and is asked for again: each time its letter would come once
+        # more. So it is left out where there are many.
+        self._work.report(raw, report, dead_letter=encode_letter(letter),
+                          most_letters=self._dead_letters_max if isinstance(job, Compensate) else 0)

@@ -7,6 +7,7 @@ at each point means.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import cast
 
@@ -17,6 +18,11 @@ from engine_errors import valkey_errors
 from errors import LeaseLost
 from queues.keys import BookingKeys, QueueKeys
 from queues.scripts import Argument, Script
+
+# Why the door is shut while nobody looks at the dead letters; push.lua knows the word too.
+DEAD_LETTERS = "dead letters"
+
+log = logging.getLogger(__name__)
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -140,12 +146,18 @@ class ReliableQueue:
         return int(answer[1])
 
     def bury(self, job: bytes, *, most: int) -> None:
-        """Keep a job that nobody can do, the latest `most` of them. It is still to be done with."""
+        """Keep a job that nobody can do, the latest `most` of them. It is still to be done with.
+
+        For roads on which no promise hangs. Letters that had to go are counted.
+        """
         with valkey_errors():
-            pipe = self._client.pipeline()
+            pipe = self._client.pipeline(transaction=False)
             pipe.lpush(self._keys.dead, job)
             pipe.ltrim(self._keys.dead, 0, most - 1)
-            pipe.execute()
+            kept = int(pipe.execute()[0])
+            if kept > most:
+                gone = self._client.hincrby(self._keys.counters, "letters_gone", kept - most)
+                log.error("%s has %d letters; %s older ones are gone", self._keys.dead, most, gone)
 
     def push(self, jobs: Sequence[bytes], *, most_waiting: int = 0) -> bool:
         """Push jobs, oldest first. False when more than `most_waiting` (0: any) wait already."""
@@ -200,6 +212,11 @@ class BookingQueue(ReliableQueue):
             found = cast("dict[bytes, bytes]",
                          self._client.hgetall(self._booking.status(order_id)))
         return {name.decode(): value.decode() for name, value in found.items()}
+
+    def dead_letters(self) -> int:
+        """How many letters wait for a person."""
+        with valkey_errors():
+            return int(self._client.llen(self._booking.dead))
 
     def reservations_waiting(self) -> int:
         """How many reservation jobs no worker has taken yet."""

@@ -65,14 +65,19 @@ class SharedWork:
         )
         return Beat(answer[0], answer[2:], answer[1])
 
-    def report(self, job: bytes, report: bytes = b"", *, dead_letter: bytes = b"") -> bool:
-        """Acknowledge `job` and push its report. False when the job was no longer ours."""
+    def report(
+        self, job: bytes, report: bytes = b"", *, dead_letter: bytes = b"", most_letters: int = 0
+    ) -> bool:
+        """Acknowledge `job` and push its report. False when the job was no longer ours.
+
+        The letter is left out, and counted, where `most_letters` (0: any) are kept already.
+        """
         keys = self._reports_to
         return bool(
             self._report(
                 [self._work.inflight(self._worker), keys.jobs, keys.bell, keys.counters, keys.dead,
                  self._work.deaths],
-                [job, report, dead_letter],
+                [job, report, dead_letter, most_letters],
             )
         )
 

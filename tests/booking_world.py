@@ -27,6 +27,7 @@ from settings import Settings
 LIMITS = Limits(
     batch_max=100, beat_ms=20, lease_ms=5_000, sweep_every_ms=0, hold_s=300, owed_after_s=30,
     singles_after_deliveries=3, bury_after_deliveries=5, memory_max_percent=75,
+    dead_letters_max=10_000,
 )  # fmt: skip
 STEPS_MAX = 300
 

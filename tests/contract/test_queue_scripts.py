@@ -592,6 +592,14 @@ class TestPush:
         assert not queue.push(numbered(2), most_waiting=2)
         assert everything(valkey) == before
 
+    def test_letters_that_had_to_go_are_counted(
+        self, valkey: redis.Redis, queue: BookingQueue
+    ) -> None:
+        for number in range(5):
+            queue.bury(b"%d" % number, most=2)
+        assert valkey.lrange(BOOKING.dead, 0, -1) == [b"4", b"3"]
+        assert counters(valkey) == {"letters_gone": 3}
+
     def test_the_bell_wakes_a_waiting_reader_and_holds_no_job(
         self, valkey: redis.Redis, queue: BookingQueue
     ) -> None:
@@ -688,6 +696,18 @@ class TestSharedWork:
         assert one.beat(1) == Beat(0, [])
         assert waiting(valkey) == []
         assert valkey.lrange(BOOKING.dead, 0, -1) == [b"letter"]
+
+    def test_a_letter_that_may_be_left_out_is_counted_where_many_wait(
+        self, valkey: redis.Redis
+    ) -> None:
+        one = worker(valkey, "one")
+        offer(valkey, *numbered(3))
+        one.beat(3)
+        for job in numbered(2):
+            assert one.report(job, dead_letter=b"of " + job, most_letters=1)
+        assert one.report(b"job-2", dead_letter=b"of job-2")
+        assert valkey.lrange(BOOKING.dead, 0, -1) == [b"of job-2", b"of job-0"]
+        assert counters(valkey) == {"letters_gone": 1}
 
     def test_a_dead_workers_jobs_come_back_once(self, valkey: redis.Redis) -> None:
         worker(valkey, "dead").beat(0)

@@ -12,7 +12,14 @@ import pytest
 
 import consumer.batches
 from booking import commands
-from booking.commands import CancelOrder, PlaceOrder, ReservationFailed
+from booking.commands import (
+    CancelOrder,
+    ExpireHold,
+    PlaceOrder,
+    ReservationConfirmed,
+    ReservationFailed,
+)
+from booking.intake import Overloaded
 from booking.model import NO_PACKAGE, Guest, Part, Reason, State
 from errors import EngineAway, NewerJob
 from queues.keys import BOOKING
@@ -212,6 +219,46 @@ def test_a_burial_that_crashes_in_between_is_done_again_once(
     assert len(world.letters()) == 1
     assert len(world.order(order_id).history) == 2
     world.check_told([order_id])
+
+
+# --- the list of dead letters is bounded ----------------------------------------------------------
+
+
+def test_many_dead_letters_shut_the_door_and_none_of_them_is_lost(world: World) -> None:
+    world.sell(package(1, 9))
+    ids = world.through_the_door(2)
+    world.push_raw(b"nonsense 1", b"nonsense 2", b"nonsense 3")
+    booker = world.consumer("booker", stop=Hurried(), dead_letters_max=2, beat_ms=1)
+    world.settle(booker)
+    assert len(world.letters()) == 3, "what was accepted before is kept all the same"
+    eventually(lambda: booker.step() or world.valkey.get(BOOKING.pressure) == b"dead letters")
+    with pytest.raises(Overloaded):
+        world.intake.accept(1, "ann@example.org", None)
+    with pytest.raises(Overloaded):
+        world.intake.cancel(ids[0])
+    world.push(ReservationConfirmed(order_id=ids[0], hotel_reservation_number="R"))
+    world.settle(booker)
+    assert world.order(ids[0]).state is State.CONFIRMED, "reports are let in as ever"
+    world.valkey.ltrim(BOOKING.dead, 0, 0)  # a person has looked
+    world.valkey.delete(BOOKING.pressure)  # it runs out
+    booker.step()
+    world.intake.cancel(ids[0])
+
+
+def test_an_expiry_that_comes_again_and_again_does_not_fill_the_list(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.sell(package(1, 9))
+    [order_id] = world.through_the_door(1)
+    world.settle(world.consumer("opener", stop=Hurried()))
+    world.lease_runs_out()
+    poisoned(monkeypatch, order_id, ValueError("a fault of ours"))
+    booker = world.consumer("booker", stop=Hurried(), dead_letters_max=2)
+    for _ in range(4):
+        world.push(ExpireHold(order_id=order_id, at_ms=1))
+        world.settle(booker)
+    assert len(world.letters()) == 2
+    assert world.order(order_id).state is State.HELD, "the sweep and the audit find it there"
 
 
 # --- later versions -------------------------------------------------------------------------------

@@ -74,6 +74,7 @@ class Worker:
         self.consumer = ReservationConsumer(
             self.work, Saga(world.store, supplier, no_stays()), threads=threads,
             heartbeat_ms=HEARTBEAT_MS, stop=self.stop, bury_after_deliveries=3,
+            dead_letters_max=3,
         )
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)

@@ -164,7 +164,7 @@ def _profile(story: Story) -> Profile:
         limits=Limits(
             batch_max=2, beat_ms=100, lease_ms=LEASE_MS, sweep_every_ms=200, hold_s=story.hold_s,
             owed_after_s=2, singles_after_deliveries=2, bury_after_deliveries=5,
-            memory_max_percent=75,
+            memory_max_percent=75, dead_letters_max=10_000,
         ),
         status_ttl_s=3_600, customers=0, arrive_within_s=0.0, packages=len(story.packages),
         booking_consumers=2, reservation_workers=1, threads=1, heartbeat_ms=500,

@@ -107,10 +107,10 @@ redis.call('PEXPIRE'""",
 """, """        local _ = jobs
 """),
     one("report and acknowledgement in two steps", "queues/shared_work.py",
-        """                [job, report, dead_letter],
+        """                [job, report, dead_letter, most_letters],
             )
         )""",
-        """                [job, b"", dead_letter],
+        """                [job, b"", dead_letter, most_letters],
             )
             and (not report or Script(self._client, "push")(
                 [keys.jobs, keys.bell, keys.counters], [0, report]

@@ -155,6 +155,7 @@ def reservation_main(around: Surroundings, process: Process) -> None:
             stop=_event(process), now_ms=lambda: 0,
         )), threads=profile.threads,
         bury_after_deliveries=profile.limits.bury_after_deliveries,
+        dead_letters_max=profile.limits.dead_letters_max,
         heartbeat_ms=profile.heartbeat_ms, stop=_event(process),
         pool=Pool(process, profile.threads), event=lambda: cast(threading.Event, Event(process)),
     ))  # fmt: skip

@@ -80,6 +80,7 @@ def draw_profile(rng: random.Random) -> Profile:
             singles_after_deliveries=rng.choice((2, 2, 3)),
             bury_after_deliveries=rng.choice((3, 5, 5)),
             memory_max_percent=75,
+            dead_letters_max=10_000,
         ),
         status_ttl_s=3_600,
         customers=rng.randint(25, 70),
