@@ -11,7 +11,9 @@ T = TypeVar("T")
 _POLL_S = 0.02
 
 
-def eventually(condition: Callable[[], T], within_s: float = 5.0, message: str = "") -> T:
+def eventually(
+    condition: Callable[[], T], within_s: float = 5.0, message: str = "", *, poll_s: float = _POLL_S
+) -> T:
     """Call `condition` until it returns something true, and return that.
 
     A condition that raises AssertionError is not yet true; any other error is the test's own.
@@ -29,4 +31,4 @@ def eventually(condition: Callable[[], T], within_s: float = 5.0, message: str =
             raise AssertionError(
                 f"{message or 'the condition'}: not within {within_s} s; at the end: {last!r}"
             )
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)

@@ -51,8 +51,8 @@ class LossyProxy:
                 threading.Thread(target=self._pump, args=(*pair, answers), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
-        source.settimeout(None)
         try:
+            source.settimeout(None)
             while data := source.recv(_CHUNK):
                 if answers and self.losing.is_set():
                     self.lost += 1
