@@ -15,6 +15,7 @@ from redis.retry import Retry
 from booking.documents import Document
 from booking.store import BookingStore
 from catalogue.shelf import CatalogueReader
+from engine_errors import valkey_errors
 from errors import SettingsError
 from queues.keys import BOOKING, SEARCH
 from queues.reliable import BookingQueue
@@ -211,7 +212,8 @@ def fetcher(
 ) -> Fetcher:
     """What a fetch worker does with its jobs; `client` is search's."""
     def now_ms() -> int:
-        seconds, micros = client.time()
+        with valkey_errors():
+            seconds, micros = client.time()
         return int(seconds * 1_000 + micros // 1_000)
 
     threads = max(settings.fetch_threads, settings.loader_threads_max)

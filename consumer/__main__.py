@@ -215,6 +215,7 @@ def _search(settings: Settings, stop: threading.Event) -> Consumer:
 
 def _fetch(settings: Settings, stop: threading.Event) -> Consumer:
     from consumer.fetch import FetchWorkers
+    from consumer.fetch_queue import FetchQueue, part_timeout_s
     from consumer.fetch_workers import FetchWorkersAlive
 
     name = _own_name()
@@ -226,7 +227,9 @@ def _fetch(settings: Settings, stop: threading.Event) -> Consumer:
         client,
         bootstrap.fetcher(settings, client, stop, owner=name),
         FetchWorkersAlive(client, heartbeat_ms=settings.heartbeat_ms),
+        FetchQueue(client, threads),
         name=name,
+        timeout_s=part_timeout_s(settings.search_deadline_s),
         suppliers=threads,
         heartbeat_ms=settings.heartbeat_ms,
         stop=stop,

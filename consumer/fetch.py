@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
 from rq.worker import SimpleWorker
 
+from consumer.fetch_queue import FetchQueue
 from consumer.fetch_workers import FetchWorkersAlive
 from errors import EngineAway
 from queues.keys import fetch_queue
@@ -37,7 +39,7 @@ _counting = threading.Condition()
 
 
 def fetch_part(raw: Mapping[str, Any]) -> None:
-    """The RQ job. Raises EngineAway: RQ notes the failure, and the part stays open."""
+    """The RQ job. Raises EngineAway once the deadline has passed without Valkey."""
     assert _fetcher is not None, "jobs are done by a fetch worker only"
     global _under_way
     with _counting:
@@ -58,8 +60,10 @@ class FetchWorkers:
         connection: Any,
         fetcher: Fetcher,
         alive: FetchWorkersAlive,
+        fetches: FetchQueue,
         *,
         name: str,
+        timeout_s: int,
         suppliers: Mapping[str, int],
         heartbeat_ms: int,
         stop: threading.Event,
@@ -69,7 +73,9 @@ class FetchWorkers:
         self._connection = connection
         self._fetcher = fetcher
         self._alive = alive
+        self._fetches = fetches
         self._name = name
+        self._timeout_s = timeout_s
         self._beat_s = heartbeat_ms / 1_000 / BEATS_PER_HEARTBEAT
         self._stop = stop
         # RQ talks about each job; here that would be a line per part.
@@ -121,10 +127,10 @@ class FetchWorkers:
         lives = 0
         while not self._stop.is_set():
             lives += 1
+            name = f"{self._name}.{supplier}.{number}.{lives}"
             worker = _ThreadWorker(
                 [queue], connection=self._connection, serializer=JSONSerializer,
-                name=f"{self._name}.{supplier}.{number}.{lives}", worker_ttl=WORKER_TTL_S,
-                log_job_description=False,
+                name=name, worker_ttl=WORKER_TTL_S, log_job_description=False,
             )
             worker.stop = self._stop
             worker.tidies = number == 0
@@ -133,13 +139,22 @@ class FetchWorkers:
             except Exception:
                 # Whatever it was (Valkey away, most likely), the next life begins anew.
                 log.warning("a worker of %s ended", supplier, exc_info=True)
+            # RQ ends a worker whose connection broke while it began or ended a part.
+            self._when_told(partial(self._bring_back, name))
             self._stop.wait(PAUSE_S)
+
+    def _bring_back(self, worker: str) -> None:
+        again = self._fetches.recover([worker], timeout_s=self._timeout_s)
+        if again:
+            log.warning("%d parts of a worker that ended are fetched again", again)
 
 
 class _ThreadWorker(SimpleWorker):
     """RQ's worker without what only a process can have."""
 
     death_penalty_class = TimerDeathPenalty
+    # After Valkey was away, RQ looks again within this.
+    max_connection_wait_time = 1.0
     stop: threading.Event
     tidies = False
 

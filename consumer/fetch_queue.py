@@ -7,6 +7,8 @@ that take long keep no others waiting.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,11 +24,23 @@ from engine_errors import valkey_errors
 from queues.keys import fetch_queue
 from suppliers.fetching import FetchPart
 
+log = logging.getLogger(__name__)
+
 FUNCTION = "consumer.fetch.fetch_part"
 # A part that is done is remembered until no search job can ask for it any more.
 REMEMBERED_S = 120
 FAILED_KEPT_S = 600
-_AGAIN = "-again"
+# A part whose workers die again and again is given up after so many: it may be what kills them.
+AGAIN_MAX = 5
+# What RQ itself runs again at once: parts that failed before they began, with Valkey away.
+RETRIES_MAX = 3
+TAKEN_S = 2.0
+_AGAIN = "-again-"
+
+
+def part_timeout_s(deadline_s: float) -> int:
+    """How long RQ lets a part run: it ends by itself at its search's deadline."""
+    return int(deadline_s) + 5
 
 
 class FetchQueue:
@@ -37,6 +51,8 @@ class FetchQueue:
             name: rq.Queue(fetch_queue(name), connection=client, serializer=JSONSerializer)
             for name in suppliers
         }
+        # Since when a part stands between taken and begun, as this process saw it.
+        self._taken_s: dict[str, float] = {}
 
     def enqueue(self, jobs: Iterable[FetchPart], *, timeout_s: int) -> int:
         """Enqueue parts; returns how many were new. One that was enqueued before changes nothing.
@@ -48,29 +64,55 @@ class FetchQueue:
         with valkey_errors():
             return {name: queue.count for name, queue in self._queues.items()}
 
-    def recover(self, dead: Iterable[str], *, timeout_s: int) -> int:
-        """Enqueue again what these worker processes had begun; returns how many parts.
+    def recover(self, gone: Iterable[str], *, timeout_s: int) -> int:
+        """Enqueue again what these workers, or all workers of these processes, had begun; returns
+        how many parts.
 
         Chunks that they appended are known by name, so doing a part again adds nothing twice.
         """
-        gone = tuple(f"{process}." for process in dead)
+        names = tuple(gone)
+        processes = tuple(f"{name}." for name in names)
         again = 0
         with valkey_errors():
             for queue in self._queues.values():
-                # Begun, by their own word; and taken, but not yet begun by anybody.
-                begun = queue.started_job_registry.get_job_ids(cleanup=False)
-                taken = IntermediateQueue(queue.key, queue.connection).get_job_ids()
-                for one in dict.fromkeys([*begun, *taken]):
+                for one in queue.started_job_registry.get_job_ids(cleanup=False):
                     job = _fetched(one, queue)
-                    if job is None or one.endswith(_AGAIN):
-                        continue
-                    if one in taken or (job.worker_name or "").startswith(gone):
-                        part = msgspec.convert(job.args[0], FetchPart)
-                        again += self._enqueue(part, job_id(part) + _AGAIN, timeout_s)
-                for one in taken:
-                    queue.connection.lrem(IntermediateQueue(queue.key, queue.connection).key, 1,
-                                          one)
+                    worker = (job and job.worker_name) or ""
+                    if job is not None and (worker in names or worker.startswith(processes)):
+                        again += self._again(job, timeout_s)
+                        queue.started_job_registry.remove_executions(job)
         return again
+
+    def rescue(self, *, timeout_s: int) -> int:
+        """Enqueue again what was taken and never begun; returns how many parts.
+
+        RQ's workers take and begin in two steps, moments apart. A part that stands between them
+        for longer was taken by a worker that died there, or whose connection did.
+        """
+        again, now_s = 0, time.monotonic()
+        seen: dict[str, float] = {}
+        with valkey_errors():
+            for queue in self._queues.values():
+                between = IntermediateQueue(queue.key, queue.connection)
+                for one in between.get_job_ids():
+                    seen[one] = self._taken_s.get(one, now_s)
+                    if now_s - seen[one] < TAKEN_S:
+                        continue
+                    job = _fetched(one, queue)
+                    again += job is not None and self._again(job, timeout_s)
+                    # Removed last: a crash before finds it again, and the id is known by then.
+                    between.remove(one)
+        self._taken_s = seen
+        return again
+
+    def _again(self, job: Job, timeout_s: int) -> bool:
+        part = msgspec.convert(job.args[0], FetchPart)
+        number = int(job.id.partition(_AGAIN)[2] or 0) + 1
+        if number > AGAIN_MAX:
+            log.warning("a part of %s is given up: its workers died %d times", part.supplier,
+                        number)
+            return False
+        return self._enqueue(part, f"{job_id(part)}{_AGAIN}{number}", timeout_s)
 
     def _enqueue(self, job: FetchPart, name: str, timeout_s: int) -> bool:
         with valkey_errors():
@@ -79,6 +121,7 @@ class FetchQueue:
                     FUNCTION, args=(msgspec.to_builtins(job),), job_id=name, unique=True,
                     job_timeout=timeout_s, ttl=timeout_s, result_ttl=REMEMBERED_S,
                     failure_ttl=FAILED_KEPT_S, description=f"{job.supplier} part",
+                    retry=rq.Retry(max=RETRIES_MAX),
                 )
             except DuplicateJobError:
                 return False

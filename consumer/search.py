@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from consumer.fetch_queue import FetchQueue
+from consumer.fetch_queue import FetchQueue, part_timeout_s
 from consumer.leased import ENGINE_PAUSE_S, LeasedConsumer
 from errors import BrokenJob, EngineAway, NewerJob
 from queues.reliable import Lease, ReliableQueue
@@ -68,7 +68,7 @@ class SearchConsumer(LeasedConsumer):
         self._workers = workers
         self._suppliers = suppliers
         self._currency = currency
-        self._timeout_s = int(deadline_s) + 5
+        self._timeout_s = part_timeout_s(deadline_s)
         # (deadline, search): a memory only. What a crash forgets, whoever looks completes.
         self._open: list[tuple[float, str]] = []
         self._recovered_s = float("-inf")
@@ -139,6 +139,9 @@ class SearchConsumer(LeasedConsumer):
         if now_s - self._recovered_s < RECOVER_EVERY_S:
             return
         self._recovered_s = now_s
+        lost = self._fetches.rescue(timeout_s=self._timeout_s)
+        if lost:
+            log.warning("%d parts were taken and not begun; they are fetched again", lost)
         dead = self._workers.dead()
         if dead:
             again = self._fetches.recover(dead, timeout_s=self._timeout_s)

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 import tenacity
@@ -24,6 +25,7 @@ from suppliers.loader_pool import LoaderPool
 from suppliers.rates import FetchedChunk, Part, Rate, RateQuery, RateSupplier
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # Chunks of hotels that come one by one are appended together, so many rates at once at most.
 _RATES_AT_ONCE = 400
@@ -90,8 +92,12 @@ class Fetcher:
         self._now_ms = now_ms
 
     def run(self, job: FetchPart) -> None:
-        """Fetch the part. Raises EngineAway when it is not known whether all was appended."""
-        left_s = (job.deadline_ms - self._now_ms()) / 1_000 - _SPARE_S
+        """Fetch the part. While Valkey is away it is tried again, until the deadline; then
+        EngineAway is raised.
+        """
+        # No part has longer than its whole search.
+        until_s = time.monotonic() + (job.deadline_ms - job.created_ms) / 1_000
+        left_s = (job.deadline_ms - self._engine_back(self._now_ms, until_s)) / 1_000 - _SPARE_S
         if left_s <= 0:
             return  # the search ends without it, and says so
         until_s = time.monotonic() + left_s
@@ -105,8 +111,9 @@ class Fetcher:
         except (SupplierAway, SupplierDeclined) as fault:
             error = in_words(fault)
             log.info("%s, part %d: %s", job.supplier, job.part.number, fault)
-        self._entries.append(job.search_id, job.supplier, f"{job.supplier}:end:{job.part.number}",
-                             (), finished=True, error=error, created_ms=job.created_ms)
+        self._engine_back(lambda: self._entries.append(
+            job.search_id, job.supplier, f"{job.supplier}:end:{job.part.number}", (),
+            finished=True, error=error, created_ms=job.created_ms), until_s)
 
     def close(self) -> None:
         """Close kept connections, and let loaders end."""
@@ -114,12 +121,27 @@ class Fetcher:
         for supplier in self._suppliers.values():
             supplier.close()
 
+    def _engine_back(self, call: Callable[[], T], until_s: float) -> T:
+        """`call`, again after a pause while it raises EngineAway: what was fetched is appended once
+        Valkey is back, and no supplier asked twice for it. Chunks have names, so repeating is safe.
+        """
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(EngineAway),
+            stop=tenacity.stop_any(
+                tenacity.stop_when_event_set(self._stop),
+                tenacity.stop_before_delay(max(until_s - time.monotonic(), 0.0)),
+            ),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=_BACKOFF_MAX_S),
+            sleep=tenacity.sleep_using_event(self._stop),
+            reraise=True,
+        )(call)
+
     # --- many hotels in one answer --------------------------------------------------------------
 
     def _whole(self, job: FetchPart, supplier: RateSupplier, until_s: float) -> None:
         with self._gate.call(supplier, until_s=until_s):
             for chunk in supplier.fetch(job.query, job.part):
-                self._append(job, chunk.name, chunk.rates)
+                self._append_several(job, [chunk], until_s)
 
     def _with_retries(self, fetch: Callable[[], None], until_s: float) -> None:
         """Faults are tried again, after a pause that grows; a clear word is believed."""
@@ -140,7 +162,7 @@ class Fetcher:
             reraise=True,
         ):
             with attempt:
-                fetch()
+                self._engine_back(fetch, until_s)
 
     # --- one hotel an answer ----------------------------------------------------------------------
 
@@ -174,28 +196,27 @@ class Fetcher:
                 waiting += result
             full = sum(len(chunk.rates) for chunk in waiting) >= _RATES_AT_ONCE
             if waiting and (result is None or full):
-                self._append_several(job, waiting)
+                self._append_several(job, waiting, until_s)
                 waiting = []
         if waiting:
-            self._append_several(job, waiting)
+            self._append_several(job, waiting, until_s)
         missing = len(job.part.hotel_ids) - came
         if faults:
             return f"{missing} of {len(job.part.hotel_ids)} hotels: {in_words(faults[-1])}"
         return f"{missing} of {len(job.part.hotel_ids)} hotels took too long" if missing else ""
 
-    def _append_several(self, job: FetchPart, chunks: Sequence[FetchedChunk]) -> None:
+    def _append_several(
+        self, job: FetchPart, chunks: Sequence[FetchedChunk], until_s: float
+    ) -> None:
         """Chunks of several hotels under a name that is made of theirs: any other gathering of
         them, after a crash, would append some hotels twice, so each hotel stays a chunk.
         """
-        self._entries.append_many(job.search_id, job.supplier, [
+        named = [
             (f"{job.supplier}:{chunk.name}", [offered(job.search_id, rate) for rate in chunk.rates])
             for chunk in chunks
-        ], created_ms=job.created_ms)
-
-    def _append(self, job: FetchPart, name: str, rates: Sequence[Rate]) -> None:
-        self._entries.append(job.search_id, job.supplier, f"{job.supplier}:{name}",
-                             [offered(job.search_id, rate) for rate in rates],
-                             created_ms=job.created_ms)
+        ]
+        self._engine_back(lambda: self._entries.append_many(
+            job.search_id, job.supplier, named, created_ms=job.created_ms), until_s)
 
 
 def in_words(fault: BaseException) -> str:

@@ -102,6 +102,11 @@ class SearchRoad:
         found = requests.get(f"{self.simulator.url}/api/simulator/calls", timeout=10).json()
         return int(found[vendor]["at_once_peak"])
 
+    def at_once(self) -> int:
+        """Calls that all vendors have now."""
+        found = requests.get(f"{self.simulator.url}/api/simulator/calls", timeout=10).json()
+        return sum(int(one["at_once"]) for one in found.values())
+
     def conduct(self, **vendors: dict[str, float]) -> None:
         """Switch how simulated vendors behave."""
         assert self.simulator.switch(vendors=vendors).status_code == 200

@@ -14,6 +14,7 @@ import bootstrap
 from consumer.fetch_queue import FetchQueue
 from consumer.fetch_workers import FetchWorkersAlive
 from consumer.search import SearchConsumer
+from embedded import RunningEngines
 from queues.keys import SEARCH
 from queues.reliable import ReliableQueue
 from search.entries import RunSearch
@@ -79,6 +80,30 @@ def test_a_killed_fetch_worker_loses_no_part(settings: Settings, tmp_path: Path)
         road.start("fetch-2")
         entry = road.completed(query)
         assert {one.state for one in entry.suppliers.values()} == {SupplierState.DONE}
+        assert len({rate.hotel_id for rate in entry.rates if rate.supplier == "perhotel"}) >= 18
+
+
+def test_valkey_that_goes_away_for_a_moment_costs_no_supplier(
+    own_engines: RunningEngines, settings: Settings, tmp_path: Path
+) -> None:
+    """kill -9 of the Valkey of searches while suppliers answer: it comes back, and so do they."""
+    own = msgspec.structs.replace(
+        settings, redis_url=own_engines.redis_url, mongo_url=own_engines.mongo_url)
+    # No worker is taken for dead meanwhile: each has to go on with what it has.
+    with search_road(own, tmp_path, HEARTBEAT_MS="30000") as road:
+        road.conduct(ascenda={"latency_ms_min": 1_500, "latency_ms_max": 1_500},
+                     duffel_stays={"latency_ms_min": 400, "latency_ms_max": 400},
+                     perhotel={"latency_ms_min": 300, "latency_ms_max": 300})
+        query = road.search("lisbon")
+        eventually(lambda: road.read(query).count > 20, 60, "it is in the middle of it")
+        own_engines.valkey.kill()
+        # What was asked before is answered meanwhile, and has nowhere to go.
+        eventually(lambda: road.at_once() == 0, 20, "suppliers answer all the same")
+        own_engines.valkey.start()
+        own_engines.wait_ready()
+        entry = road.completed(query)
+        assert {name: one.error for name, one in entry.suppliers.items()} == dict.fromkeys(
+            ADAPTERS)
         assert len({rate.hotel_id for rate in entry.rates if rate.supplier == "perhotel"}) >= 18
 
 

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "catalogue": {"errors", "engine_errors", "queues"},
     # What all fetch workers share (limits, breakers, tokens) stands in Valkey.
     "suppliers": {"errors", "engine_errors", "settings", "search", "queues"},
-    "bootstrap": DOMAINS | {"errors", "queues", "settings", "suppliers"},
+    "bootstrap": DOMAINS | {"errors", "engine_errors", "queues", "settings", "suppliers"},
     # RQ talks to Valkey by itself, so whoever calls it translates its errors.
     "consumer": DOMAINS | {"errors", "engine_errors", "queues", "settings", "suppliers",
                            "bootstrap"},

@@ -39,7 +39,8 @@ class Gate:
     def counts(self) -> dict[str, object]:
         """Calls by route since the start, refused ones included, and most of them at once."""
         with self._counting:
-            return {"calls": dict(self._calls), "at_once_peak": self._at_once_peak}
+            return {"calls": dict(self._calls), "at_once": self._at_once,
+                    "at_once_peak": self._at_once_peak}
 
     def latency_s(self) -> float:
         """The time that this call takes."""

@@ -1,0 +1,158 @@
+"""One part of a search while Valkey comes and goes: what was fetched is not fetched again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal
+
+import pytest
+
+from errors import EngineAway, SupplierAway
+from suppliers.fetching import Fetcher, FetchPart
+from suppliers.loader_pool import LoaderPool
+from suppliers.rates import Board, FetchedChunk, Part, Rate, RateQuery
+
+DAY = dt.date(2027, 3, 1)
+HOTELS = ("lisbon-1", "lisbon-2", "lisbon-3")
+
+
+def part(deadline_ms: int = 20_000) -> FetchPart:
+    query = RateQuery(destination="lisbon", check_in=DAY, check_out=DAY + dt.timedelta(2),
+                      guests=2)
+    return FetchPart(search_id="a" * 32, created_ms=0, deadline_ms=deadline_ms, supplier="acme",
+                     query=query, part=Part(0, HOTELS))
+
+
+class Away:
+    """Raises EngineAway the first `times` that it is asked."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __call__(self) -> None:
+        self.times -= 1
+        if self.times >= 0:
+            raise EngineAway("Valkey is away")
+
+
+class Acme:
+    """A supplier that counts how often it is asked."""
+
+    name = "acme"
+    at_once_max = 3
+    per_s_max = 0
+    max_hotels_per_request = 10
+
+    def __init__(self, scope: Literal["hotels", "hotel"]) -> None:
+        self.scope = scope
+        self.asked = 0
+
+    def fetch(self, _: RateQuery, asked: Part) -> Iterator[FetchedChunk]:
+        self.asked += 1
+        for hotel_id in asked.hotel_ids:
+            yield FetchedChunk(hotel_id, (Rate(
+                hotel_id=hotel_id, supplier="acme", room="Room", board=Board.UNKNOWN,
+                price="1.00", currency="EUR", refundable=False, vendor_key=hotel_id),))
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+class Entries:
+    """What was appended, by name, each name once."""
+
+    def __init__(self, away: Callable[[], None]) -> None:
+        self.away = away
+        self.chunks: list[str] = []
+        self.error: str | None = None
+
+    def append_many(self, _: str, __: str, chunks: Sequence[tuple[str, Any]], **___: Any) -> None:
+        self.away()
+        self.chunks += [name for name, _ in chunks if name not in self.chunks]
+
+    def append(self, _: str, __: str, ___: str, ____: Any, *, error: str, **_____: Any) -> None:
+        self.away()
+        self.error = error
+
+
+class Gate:
+    def __init__(self, enter: Callable[[], None], leave: Callable[[], None]) -> None:
+        self._enter, self._leave = enter, leave
+
+    def call(self, _: Any, *, until_s: float) -> AbstractContextManager[None]:
+        @contextmanager
+        def held() -> Iterator[None]:
+            self._enter()
+            yield
+            self._leave()
+
+        return held()
+
+
+class Play:
+    def __init__(self, scope: Literal["hotels", "hotel"], *, append: int = 0, enter: int = 0,
+                 leave: int = 0, clock: int = 0) -> None:
+        self.supplier = Acme(scope)
+        self.entries = Entries(Away(append))
+        away = Away(clock)
+
+        def now_ms() -> int:
+            away()
+            return 0
+
+        stop = threading.Event()
+        self.fetcher = Fetcher(
+            {"acme": self.supplier}, self.entries,  # type: ignore[dict-item,arg-type]
+            Gate(Away(enter), Away(leave)),  # type: ignore[arg-type]
+            LoaderPool(low=1, high=3, name="loader"), attempts=2, stop=stop, now_ms=now_ms)
+
+    def run(self, deadline_ms: int = 20_000) -> None:
+        try:
+            self.fetcher.run(part(deadline_ms))
+        finally:
+            self.fetcher.close()
+
+
+@pytest.mark.parametrize("scope", ["hotels", "hotel"])
+@pytest.mark.parametrize("away", ["append", "enter", "clock"])
+def test_what_was_fetched_is_appended_when_valkey_is_back_and_nobody_asked_twice(
+    scope: Literal["hotels", "hotel"], away: str
+) -> None:
+    play = Play(scope, **{away: 3})
+    play.run()
+    assert sorted(play.entries.chunks) == [f"acme:{hotel_id}" for hotel_id in HOTELS]
+    assert play.entries.error == ""
+    assert play.supplier.asked == (1 if scope == "hotels" else len(HOTELS))
+
+
+@pytest.mark.parametrize("scope", ["hotels", "hotel"])
+def test_a_place_that_could_not_be_given_back_costs_no_rate(
+    scope: Literal["hotels", "hotel"]
+) -> None:
+    play = Play(scope, leave=1)
+    play.run()
+    assert len(play.entries.chunks) == len(HOTELS)
+    assert play.entries.error == ""
+
+
+@pytest.mark.parametrize("scope", ["hotels", "hotel"])
+def test_without_valkey_a_part_ends_at_its_deadline(scope: Literal["hotels", "hotel"]) -> None:
+    play = Play(scope, append=1_000_000)
+    with pytest.raises(EngineAway):
+        play.run(deadline_ms=700)
+
+
+def test_a_supplier_that_fails_is_still_tried_as_often_as_ever() -> None:
+    play = Play("hotels")
+    failing = play.supplier
+
+    def fetch(_: RateQuery, __: Part) -> Iterator[FetchedChunk]:
+        failing.asked += 1
+        raise SupplierAway("down")
+
+    failing.fetch = fetch  # type: ignore[method-assign]
+    play.run()
+    assert (failing.asked, play.entries.error) == (2, "did not answer")
