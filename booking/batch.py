@@ -40,9 +40,13 @@ class Decided(msgspec.Struct, frozen=True):
 
 
 class Named(msgspec.Struct, frozen=True):
-    """What a batch names, so that all of it is read in one query each."""
+    """What a batch names, so that all of it is read in one query each.
+
+    `known_ids` are those orders that it does not place itself, before anything else.
+    """
 
     order_ids: set[str]
+    known_ids: set[str]
     package_ids: set[int]
     customers: set[tuple[int, str]]
 
@@ -50,14 +54,18 @@ class Named(msgspec.Struct, frozen=True):
 def named(commands: Iterable[Command]) -> Named:
     """The orders, packages and customers that deciding will look at."""
     order_ids: set[str] = set()
+    known_ids: set[str] = set()
     package_ids: set[int] = set()
     customers: set[tuple[int, str]] = set()
     for command in commands:
+        placing = type(command) is PlaceOrder or type(command) is PlaceRateOrder
+        if not placing and command.order_id not in order_ids:
+            known_ids.add(command.order_id)
         order_ids.add(command.order_id)
         if type(command) is PlaceOrder:
             package_ids.add(command.package_id)
             customers.add((command.package_id, command.email.casefold()))
-    return Named(order_ids, package_ids, customers)
+    return Named(order_ids, known_ids, package_ids, customers)
 
 
 def decide_batch(

@@ -83,6 +83,29 @@ def order_document(order: Order) -> Document:
     return document
 
 
+Alike = dict[Order, bytes]
+
+
+def order_bson(order: Order, alike: Alike) -> RawBSONDocument:
+    """The whole order, encoded. `alike` keeps what the orders of one batch share: most of each."""
+    own = {"_id": order.order_id, "email": order.email}
+    if order.unit is not None:
+        own["unit"] = unit_key(order.package_id, order.unit)
+    if order.slot is not None:
+        own["slot"] = slot_key(order.package_id, order.email, order.slot)
+    others = msgspec.structs.replace(order, order_id="", email="", unit=None, slot=None)
+    shared = alike.get(others)
+    if shared is None:
+        document = order_document(others)
+        for name in ("_id", "email"):
+            del document[name]
+        shared = alike[others] = bson.encode(document)[4:]
+    # A document is its length, its fields and a zero, so two of them make one.
+    fields = bson.encode(own)[4:-1]
+    size = 4 + len(fields) + len(shared)
+    return RawBSONDocument(b"".join((size.to_bytes(4, "little"), fields, shared)))
+
+
 class Change(NamedTuple):
     """An update of one order. Orders with equal `twin` take the same update from the same state."""
 

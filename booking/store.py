@@ -12,10 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
-from bson.raw_bson import RawBSONDocument
 from pymongo import ASCENDING, InsertOne, ReadPreference, UpdateMany, UpdateOne
 from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
@@ -159,10 +157,11 @@ class BookingStore:
 
     def prepare(self, changed: Sequence[tuple[Order | None, Order]]) -> Writes:
         """Encode (as loaded or None, as decided) pairs, so that writing them is only sending."""
+        alike: documents.Alike = {}
         return Writes(
             updates=[documents.order_change(before, after)
                      for before, after in changed if before is not None],
-            inserts=[InsertOne(RawBSONDocument(bson.encode(documents.order_document(after))))
+            inserts=[InsertOne(documents.order_bson(after, alike))
                      for before, after in changed if before is None],
         )
 

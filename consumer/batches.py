@@ -79,13 +79,19 @@ class Memory:
         self._swept_pushed = 0
 
     def decide(
-        self, taken: Taken, batch: list[Command], before: Batch | None = None
+        self,
+        taken: Taken,
+        batch: list[Command],
+        before: Batch | None = None,
+        *,
+        fresh: bool = False,
     ) -> Batch | None:
         """Read what `batch` names, decide it, and say what is to be told.
 
         `before` is a batch that is still being written: its decisions are in the allotments, but
         what the database says of its orders is not settled. None when the two touch: the batch
-        must then be decided after the other is written.
+        must then be decided after the other is written. The orders that a `fresh` batch places are
+        taken for new, and not read.
         """
         names = named(batch)
         if before is not None and not before.names.order_ids.isdisjoint(names.order_ids):
@@ -105,7 +111,7 @@ class Memory:
         # The orders before the units. A writer that slept may end one of these orders until we
         # do: before the first line both show it, between the two our own write is a surprise.
         # The other way round, its unit would be live in memory and never be sold again.
-        orders = self._store.read_orders(names.order_ids)
+        orders = self._store.read_orders(names.known_ids if fresh else names.order_ids)
         self._load_if_forgotten()
         for package_id in packages:
             if package_id not in self._allotments:

@@ -4,9 +4,10 @@ One lease holder; whoever has no lease stands by. Each step is one batch, and ea
 to a crash: until the batch is told, it comes back and is decided again from what the database
 says by then.
 
-Under load, the next batch is taken and decided while one is written. Batches are still written
-and told one after the other, in their order, and a batch whose write was not as decided takes the
-one behind it down with it: nothing of either is told.
+Under load, a batch is written while the one before it is told, the one behind it is decided and
+the one behind that is taken. Batches are still written one after the other and told one after the
+other, each only once it is written; a batch whose write was not as decided takes the ones behind
+it down with it: nothing of them is told.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class BookingConsumer:
         stop: threading.Event,
         monotonic: Callable[[], float] = time.monotonic,
         writer: Executor | None = None,
+        caller: Executor | None = None,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -69,6 +71,7 @@ class BookingConsumer:
                               keep_lease=self._keep_lease, monotonic=monotonic)
         self._burial = Burial(queue, store)
         self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._caller = caller or ThreadPoolExecutor(1, thread_name_prefix="caller")
         self._lease: Lease | None = None
         self._waiting = 1
         self._in_hand = False
@@ -127,6 +130,7 @@ class BookingConsumer:
     def leave(self) -> None:
         """Give the lease back, so that a standby takes over at once."""
         self._writer.shutdown(wait=True)
+        self._caller.shutdown(wait=True)
         if self._lease is not None:
             try:
                 self._queue.release(self._lease, excused=self._excused)
@@ -158,7 +162,7 @@ class BookingConsumer:
     # --- batches ------------------------------------------------------------------------------
 
     def _work(self, lease: Lease) -> None:
-        """One batch, and while more wait, the next behind each that is being written."""
+        """One batch, or while full ones wait, a stream of them."""
         taken = self._queue.take(
             lease,
             most=self._limits.batch_max,
@@ -169,15 +173,16 @@ class BookingConsumer:
         self._excused = False
         self._in_hand = bool(taken.jobs)
         batch = self._decide_or_bury(lease, taken)
-        while batch is not None:
-            if not self._more_behind(batch.taken):
-                self._store.write(batch.writes)
-                self._tell(lease, batch)
-                return
-            batch = self._write_and_look_ahead(lease, batch)
+        if batch is None:
+            return
+        if self._more_behind(taken) and taken.pushed - taken.applied > len(taken.jobs):
+            self._stream(lease, batch)
+            return
+        self._store.write(batch.writes)
+        self._tell(lease, batch)
 
     def _more_behind(self, taken: Taken) -> bool:
-        """A full batch that is no recovered one, and a backlog: looking ahead pays.
+        """A full batch that is no recovered one: looking behind it pays.
 
         Behind recovered work nothing is taken, or each failure would make the batch longer.
         """
@@ -185,29 +190,50 @@ class BookingConsumer:
             not self._recovering
             and len(taken.jobs) > 1
             and len(taken.jobs) == self._limits.batch_max
-            and taken.pushed - taken.applied > len(taken.jobs)
             and not self._stop.is_set()
         )
 
-    def _write_and_look_ahead(self, lease: Lease, batch: Batch) -> Batch | None:
-        """Write and tell `batch`; returns the batch behind it, decided, or None.
+    def _stream(self, lease: Lease, batch: Batch) -> None:
+        """Write `batch` and what waits behind it, until no full batch is behind.
 
-        Whatever fails leaves in flight what was not told: it comes back, both batches as one.
+        Four batches at once: the first is written and being told, the second being written, the
+        third being decided, the fourth being taken. Whatever fails leaves in flight what was not
+        told: it comes back, all of it as one batch.
         """
-        written = self._writer.submit(self._store.write, batch.writes)
-        try:
-            behind = self._queue.take_behind(
-                lease, batch.taken.number, most=self._limits.batch_max
-            )
-            following = self._decide(behind, before=batch)
-        finally:
-            # Whatever happens here, no write of ours may still be under way afterwards.
-            written.exception()
-        written.result()
+        untold: Batch | None = None
+        behind = self._take_behind(lease, batch.taken)
+        while behind is not None:
+            written = self._writer.submit(self._store.write, batch.writes)
+            called = self._caller.submit(self._tell_and_take, lease, untold, behind)
+            try:
+                following = self._decide(behind, before=batch)
+            finally:
+                # Whatever happens here, nothing of ours may still be under way afterwards.
+                written.exception()
+                called.exception()
+            written.result()
+            next_behind = called.result()
+            untold = batch
+            if following is None:
+                self._tell(lease, batch)
+                untold, following = None, self._decide(behind)
+            batch, behind = following, next_behind
+        if untold is not None:
+            self._tell(lease, untold)
+        self._store.write(batch.writes)
         self._tell(lease, batch)
-        if following is None and behind.jobs:
-            following = self._decide(behind)
-        return following
+
+    def _tell_and_take(self, lease: Lease, untold: Batch | None, last: Taken) -> Taken | None:
+        if untold is not None:
+            self._tell(lease, untold)
+        return self._take_behind(lease, last)
+
+    def _take_behind(self, lease: Lease, last: Taken) -> Taken | None:
+        """What waits behind the batch that was taken last; None when that is not worth it."""
+        if not self._more_behind(last):
+            return None
+        behind = self._queue.take_behind(lease, last.number, most=self._limits.batch_max)
+        return behind if behind.jobs else None
 
     def _decide_or_bury(self, lease: Lease, taken: Taken) -> Batch | None:
         """The batch, decided; None when its only job was buried instead."""
@@ -225,7 +251,10 @@ class BookingConsumer:
 
     def _decide(self, taken: Taken, before: Batch | None = None) -> Batch | None:
         batch = [commands.decode_command(raw) for raw in taken.jobs]
-        return self._memory.decide(taken, batch, before)
+        # What was delivered before may be written. What is new is not looked for in the database:
+        # should it be there all the same, its insert is refused, and it comes back as delivered.
+        fresh = taken.deliveries == 1 and not self._recovering
+        return self._memory.decide(taken, batch, before, fresh=fresh)
 
     def _tell(self, lease: Lease, batch: Batch) -> None:
         self._waiting = self._queue.tell(lease, batch.taken, batch.told)

@@ -116,9 +116,9 @@ class ReliableQueue:
             "1" if excused else "0", "1" if singles_now else "0", "0",
         ])
 
-    def take_behind(self, lease: Lease, under_way: int, *, most: int) -> Taken:
-        """A new batch behind the one under way. Raises LeaseLost."""
-        return self._taken([lease.token, self._lease_ms, most, 0, "0", "0", under_way])
+    def take_behind(self, lease: Lease, last: int, *, most: int) -> Taken:
+        """A new batch behind the one taken last, the third in flight at most. Raises LeaseLost."""
+        return self._taken([lease.token, self._lease_ms, most, 0, "0", "0", last])
 
     def _taken(self, args: list[Argument]) -> Taken:
         keys = self._keys

@@ -3,8 +3,9 @@
 -- nothing: the next take, by whoever holds the lease then, returns the same jobs. Every take has
 -- a number of its own, so a `tell` that was delayed past another take does nothing.
 --
--- While the holder writes one batch it may take the next one behind it (ARGV 7 names the batch
--- that it writes). At most two are in flight, in order; both come back together after a crash.
+-- While the holder writes one batch and decides the next, it may take one behind both (ARGV 7 names
+-- the batch that it took last). At most three are in flight, in order; all of them come back
+-- together after a crash.
 --
 -- A batch that keeps coming back goes job by job: all but its oldest job return to the right end
 -- of `jobs`, in order, and `singles` counts how many are to be taken alone.
@@ -13,7 +14,7 @@
 -- ARGV  1 token  2 lease in ms  3 most jobs  4 deliveries after which it goes job by job
 --       5 "1" when the last try failed for an engine that was away: it is not counted
 --       6 "1" when the batch is to go job by job at once
---       7 number of the batch under way, or "0": give back whatever is in flight
+--       7 number of the batch to take behind, or "0": give back whatever is in flight
 -- Returns {"lost"}, {"stale"} or {"ok", number, deliveries, now_ms, pushed, applied, job, ...}
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
     return {'lost'}
@@ -33,10 +34,12 @@ end
 local jobs
 local deliveries = 1
 if ARGV[7] ~= '0' then
-    -- Only behind the one batch that is in flight: a late repetition of this call finds another
-    -- number and does nothing.
+    -- Only behind the batch taken last, one of two in flight at most: a late repetition of this
+    -- call finds another number and does nothing.
     local batch = redis.call('HMGET', KEYS[4], 'number', 'oldest', 'singles')
-    if batch[1] ~= ARGV[7] or batch[2] ~= ARGV[7] or tonumber(batch[3] or '0') > 0 then
+    local in_flight = tonumber(batch[1] or '0') - tonumber(batch[2] or '0') + 1
+    if batch[1] ~= ARGV[7] or in_flight < 1 or in_flight > 2
+        or tonumber(batch[3] or '0') > 0 then
         return {'stale'}
     end
     jobs = take_new(ARGV[3])

@@ -19,8 +19,13 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 local told = cmsgpack.unpack(ARGV[8])
 for _, status in ipairs(told.statuses) do
     local key = ARGV[4] .. status[1]
-    if redis.call('EXISTS', key) == 1 then
-        redis.call('HSET', key, 'state', status[2], 'reason', status[3])
+    -- Every status has a state: one that gets its first by this was forgotten, and stays so.
+    if redis.call('HSET', key, 'state', status[2]) == 1 then
+        redis.call('DEL', key)
+    else
+        if status[3] ~= '' then
+            redis.call('HSET', key, 'reason', status[3])
+        end
         if status[4] then
             redis.call('PEXPIRE', key, ARGV[5])
         end

@@ -70,11 +70,13 @@ MUTANTS: tuple[Mutant, ...] = (
             return Outcome(Verdict.APPLIED, _place(ledger""",
         """            return Outcome(Verdict.APPLIED, _place(ledger"""),
     one("acknowledged and told before it is written", "consumer/booking.py",
-        """                self._store.write(batch.writes)
-                self._tell(lease, batch)
+        """            return
+        self._store.write(batch.writes)
+        self._tell(lease, batch)
 """,
-        """                self._tell(lease, batch)
-                self._store.write(batch.writes)
+        """            return
+        self._tell(lease, batch)
+        self._store.write(batch.writes)
 """),
     one("no lease check in tell", "queues/lua/tell.lua",
         """if redis.call('GET', KEYS[1]) ~= ARGV[1]
@@ -148,19 +150,30 @@ redis.call('PEXPIRE'""",
              """if False:"""),
     )),
     one("units are read before the orders of the batch", "consumer/batches.py",
-        """        orders = self._store.read_orders(names.order_ids)
+        """        orders = self._store.read_orders(names.known_ids if fresh else names.order_ids)
         self._load_if_forgotten()
 """,
         """        self._load_if_forgotten()
-        orders = self._store.read_orders(names.order_ids)
+        orders = self._store.read_orders(names.known_ids if fresh else names.order_ids)
 """),
     one("the write under way is not awaited", "consumer/booking.py",
-        """            written.exception()
-        written.result()
-        self._tell(lease, batch)""",
-        """            pass
-        self._tell(lease, batch)
-        written.result()"""),
+        """                written.exception()
+                called.exception()
+            written.result()
+""",
+        """                called.exception()
+"""),
+    one("the call under way is not awaited", "consumer/booking.py",
+        """                called.exception()
+            written.result()
+""",
+        """                pass
+            written.result()
+"""),
+    one("orders that were delivered before are taken for new", "consumer/booking.py",
+        """taken.deliveries == 1 and not self._recovering""", """True"""),
+    one("a batch may be taken behind any number of others", "queues/lua/take.lua",
+        """in_flight > 2""", """false"""),
     one("only the part that the report names is owed", "booking/decisions.py",
         """    return order.bookable if may_exist else ()""",
         """    return may_exist"""),

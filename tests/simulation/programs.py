@@ -125,7 +125,7 @@ def booking_main(around: Surroundings, process: Process) -> None:
     _loop(process, BookingConsumer(
         queue, store, profile.limits, name=process.name, stop=_event(process),
         memory_percent=partial(memory_percent, client), monotonic=process.monotonic,
-        writer=Pool(process, 1),
+        writer=Pool(process, 1), caller=Pool(process, 1),
     ))  # fmt: skip
 
 
