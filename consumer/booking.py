@@ -216,7 +216,9 @@ class BookingConsumer:
             untold = batch
             if following is None:
                 self._tell(lease, batch)
-                untold, following = None, self._decide(behind)
+                untold = None
+                following = self._decide(behind)
+                assert following is not None  # nothing is being written that it could touch
             batch, behind = following, next_behind
         if untold is not None:
             self._tell(lease, untold)

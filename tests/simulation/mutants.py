@@ -163,17 +163,8 @@ redis.call('PEXPIRE'""",
 """,
         """                called.exception()
 """),
-    one("the call under way is not awaited", "consumer/booking.py",
-        """                called.exception()
-            written.result()
-""",
-        """                pass
-            written.result()
-"""),
     one("orders that were delivered before are taken for new", "consumer/booking.py",
         """taken.deliveries == 1 and not self._recovering""", """True"""),
-    one("a batch may be taken behind any number of others", "queues/lua/take.lua",
-        """in_flight > 2""", """false"""),
     one("only the part that the report names is owed", "booking/decisions.py",
         """    return order.bookable if may_exist else ()""",
         """    return may_exist"""),
