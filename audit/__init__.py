@@ -4,7 +4,9 @@
 
 It recomputes everything from the documents, the lists and the supplier's book, with readers and
 rules of its own. Nothing that decides about orders is imported here: a fault in deciding must
-not be able to excuse itself.
+not be able to excuse itself. A hotel's page is right when a fresh rebuild gives the same bytes,
+so that the one thing that is shared is what builds them; what the listing counts and sorts by is
+recounted from the documents.
 
     auditor.py     waits for quiet, looks, looks again where a finding is doubtful
     pulse.py       what is still under way, and whether anything moved
@@ -15,4 +17,10 @@ not be able to excuse itself.
     shelf.py       the projections of the packages, against the documents
     supplier.py    what the simulator has booked, against the documents
     findings.py    what was found: facts, and doubts that a second look must confirm
+
+    catalogue.py   waits until the catalogue has caught up, looks, looks again at what moved
+    hotels.py      reads the hotels' documents, recounts them, and follows their changes
+    pages.py       what stands on the shelf, against a fresh rebuild
+    listing.py     facets, orders and filters, against the recount
+    answer.py      the JSON line of both, and the words
 """

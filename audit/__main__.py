@@ -20,61 +20,39 @@ import redis
 from pymongo.errors import PyMongoError
 
 import bootstrap
+from audit.answer import EXIT_UNKNOWN, Answer, Verdicts, answer_of, exit_code, summary
 from audit.auditor import Auditor, Verdict
+from audit.catalogue import CatalogueAuditor, CatalogueVerdict
 from audit.documents import Documents
-from audit.findings import WORDS_MAX, Kind
-from audit.orders import STATES
+from audit.findings import WORDS_MAX
+from audit.hotels import HotelDocuments
+from audit.pages import Shelf
 from audit.pulse import Glance
 from audit.statuses import Bar
 from audit.supplier import SupplierBook
-from errors import BerthError
+from errors import BerthError, EngineAway
 from settings import Settings, load
 
-EXIT_WELL, EXIT_WRONG, EXIT_UNKNOWN = 0, 1, 2
 # By then an owed cancellation was asked for again three times.
 OWED_WITHIN_SWEEPS = 4
 # A standby may have to take over before a hold can be ended, and a batch may be long.
 HOLD_GRACE_MS = 5_000
-SHOWN_MAX = 20
+BOOKINGS, CATALOGUE = "bookings", "catalogue"
+
+Say = Callable[[str], None]
 
 _EPILOG = """\
 The JSON line has: ok, orders (documents), accepted (documents and what is queued), confirmed,
 failed, rejected, expired, cancelled, held; lost, duplicated, oversold, drifted, owed_overdue,
-supplier_orphans, supplier_missing (how many things are wrong); findings (the first 20 in words);
-supplier ("looked at", or why not), supplier_earlier (bookings older than every order here, as a
-reset leaves them), dead_letters, under_way (what did not come to rest), looks, seconds, error.
+supplier_orphans, supplier_missing (how many things are wrong); hotels (shown), hotels_broken
+(active, but their documents make no page); pages_missing, pages_stale (not what a fresh rebuild
+gives), pages_left (of hotels that are not to be shown), listing_wrong (rows, addresses, counts,
+orders); findings (the first 20 in words); supplier and catalogue ("looked at", or why not),
+supplier_earlier (bookings older than every order here, as a reset leaves them), dead_letters,
+under_way (what did not come to rest), looks, catalogue_looks, seconds, error.
 
 Exit codes: 0 all is well, 1 something is wrong, 2 it could not be told.
 """
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The JSON line. A count is None when nothing could be looked at."""
-
-    ok: bool
-    orders: int | None = None
-    accepted: int | None = None
-    confirmed: int | None = None
-    failed: int | None = None
-    rejected: int | None = None
-    expired: int | None = None
-    cancelled: int | None = None
-    held: int | None = None
-    lost: int | None = None
-    duplicated: int | None = None
-    oversold: int | None = None
-    drifted: int | None = None
-    owed_overdue: int | None = None
-    supplier_orphans: int | None = None
-    supplier_missing: int | None = None
-    findings: list[str] = []
-    supplier: str = ""
-    supplier_earlier: int = 0
-    dead_letters: int | None = None
-    under_way: list[str] = []
-    looks: int = 0
-    seconds: float = 0.0
-    error: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,14 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.findings is not None:
             chosen.findings.write_text("")  # a path that cannot be written is said at once
-        verdict = _audit(load(), chosen, say)
-        answer = _answer(verdict, round(time.monotonic() - started_s, 2))
-        code = EXIT_WELL if answer.ok else EXIT_WRONG if verdict.found else EXIT_UNKNOWN
+        verdicts = _audit(load(), chosen, say)
+        answer = answer_of(verdicts, round(time.monotonic() - started_s, 2))
+        code = exit_code(answer, verdicts)
         if chosen.findings is not None:
-            chosen.findings.write_text("".join(f"{words}\n" for words in verdict.words))
+            chosen.findings.write_text("".join(f"{words}\n" for words in verdicts.words))
     except (BerthError, PyMongoError, redis.RedisError, OSError) as error:
         answer, code = Answer(ok=False, error=f"{type(error).__name__}: {error}"), EXIT_UNKNOWN
-    for line in _summary(answer, code):
+    for line in summary(answer, code):
         say(line)
     print(msgspec.json.encode(answer).decode(), flush=True)
     return code
@@ -106,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m audit",
         description="Wait until the system is quiet, then recompute everything from the orders, "
-        "the lists and the supplier's book, and say what does not fit. It changes nothing.",
+        "the lists, the supplier's book and the hotels, and say what does not fit. It changes "
+        "nothing.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -114,9 +93,13 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="only the JSON line; no summary and no bar on stderr"
     )
     parser.add_argument(
+        "--only", choices=(BOOKINGS, CATALOGUE),
+        help="look at the orders and all that belongs to them, or at the pages of hotels, alone",
+    )
+    parser.add_argument(
         "--quiet-within", metavar="SECONDS", type=_seconds, default=30.0,
-        help="how long to wait for jobs, holds and owed cancellations to come to an end "
-        "(default %(default)g)",
+        help="how long to wait for jobs, holds and owed cancellations to come to an end, and for "
+        "the catalogue to catch up (default %(default)g)",
     )
     parser.add_argument(
         "--owed-within", metavar="SECONDS", type=_seconds,
@@ -142,7 +125,14 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _audit(settings: Settings, chosen: argparse.Namespace, say: Callable[[str], None]) -> Verdict:
+def _audit(settings: Settings, chosen: argparse.Namespace, say: Say) -> Verdicts:
+    return Verdicts(
+        None if chosen.only == CATALOGUE else _audit_bookings(settings, chosen, say),
+        None if chosen.only == BOOKINGS else _audit_catalogue(settings, chosen, say),
+    )
+
+
+def _audit_bookings(settings: Settings, chosen: argparse.Namespace, say: Say) -> Verdict:
     owed_within_s = chosen.owed_within
     if owed_within_s is None:
         owed_within_s = OWED_WITHIN_SWEEPS * settings.owed_after_s
@@ -171,6 +161,31 @@ def _audit(settings: Settings, chosen: argparse.Namespace, say: Callable[[str], 
         return auditor.run()
 
 
+def _audit_catalogue(
+    settings: Settings, chosen: argparse.Namespace, say: Say
+) -> CatalogueVerdict:
+    """An engine that is away hides nothing that was found of the orders."""
+    with (
+        bootstrap.connect_catalogue_valkey(settings, connections=2) as client,
+        bootstrap.connect_mongo(settings) as mongo,
+    ):
+        auditor = CatalogueAuditor(
+            Shelf(client),
+            HotelDocuments(bootstrap.database(settings, mongo),
+                           active_max=settings.catalogue_active_max),
+            currency=settings.catalogue_currency,
+            within_s=chosen.quiet_within,
+            say=say,
+            progress=partial(_bar, shown=not chosen.json),
+        )
+        try:
+            return auditor.run()
+        except EngineAway as away:
+            if chosen.only == CATALOGUE:
+                raise
+            return CatalogueVerdict(told=f"not looked at: {away}", settled=False)
+
+
 def _bar(what: str, total: int, *, shown: bool) -> AbstractContextManager[Bar]:
     """A progress bar, on a terminal only."""
     from tqdm import tqdm  # type: ignore[import-untyped]
@@ -182,49 +197,8 @@ def _bar(what: str, total: int, *, shown: bool) -> AbstractContextManager[Bar]:
     return bar
 
 
-def _answer(verdict: Verdict, seconds: float) -> Answer:
-    look = verdict.look
-    counts = {str(kind): look.findings.counts[kind] for kind in Kind}
-    return Answer(
-        ok=verdict.settled and not verdict.found and not verdict.under_way,
-        orders=look.orders,
-        accepted=look.orders + look.undecided,
-        findings=verdict.words[:SHOWN_MAX],
-        supplier=look.supplier,
-        supplier_earlier=look.supplier_earlier,
-        dead_letters=verdict.dead_letters,
-        under_way=verdict.under_way,
-        looks=verdict.looks,
-        seconds=seconds,
-        error="" if verdict.settled else "the system did not stand still while it was looked at",
-        **{state: look.states[state] for state in STATES},
-        **counts,
-    )
-
-
-def _summary(answer: Answer, code: int) -> list[str]:
-    """The same for people."""
-    if answer.orders is None:
-        return [f"Could not look: {answer.error}"]
-    lines = [f"{answer.orders} orders: "
-             + ", ".join(f"{getattr(answer, state)} {state}" for state in STATES) + "."]
-    lines.append(f"The supplier's book: {answer.supplier}.")
-    if answer.supplier_earlier:
-        lines.append(f"{answer.supplier_earlier} bookings there are older than every order here.")
-    if answer.dead_letters:
-        lines.append(f"{answer.dead_letters} dead letters: see `python -m operate dead list`.")
-    lines += [f"- {finding}" for finding in answer.findings]
-    if answer.under_way:
-        lines.append(f"Not at rest: {', '.join(answer.under_way)}.")
-    if answer.error:
-        lines.append(f"Not certain: {answer.error}.")
-    words = {EXIT_WELL: "All is well.", EXIT_WRONG: "Something is wrong.",
-             EXIT_UNKNOWN: "It cannot be told yet whether all is well; try again."}
-    return [*lines, f"{words[code]} ({answer.seconds:g} s, {answer.looks} looks)"]
-
-
 if __name__ == "__main__":
-    exit_code = main()
+    ended_with = main()
     sys.stdout.flush()
     # All is written and closed; an ordinary exit would wait for a napping thread of pymongo.
-    os._exit(exit_code)
+    os._exit(ended_with)

@@ -19,6 +19,14 @@ class Kind(StrEnum):
     OWED_OVERDUE = "owed_overdue"
     SUPPLIER_ORPHANS = "supplier_orphans"
     SUPPLIER_MISSING = "supplier_missing"
+    PAGES_MISSING = "pages_missing"
+    PAGES_STALE = "pages_stale"
+    PAGES_LEFT = "pages_left"
+    LISTING_WRONG = "listing_wrong"
+
+
+OF_CATALOGUE = (Kind.PAGES_MISSING, Kind.PAGES_STALE, Kind.PAGES_LEFT, Kind.LISTING_WRONG)
+OF_BOOKINGS = tuple(kind for kind in Kind if kind not in OF_CATALOGUE)
 
 
 class Findings:

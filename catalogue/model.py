@@ -7,6 +7,8 @@ bytes, so that the audit can compare what stands on the shelf with what ought to
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 
@@ -78,3 +80,13 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     card: bytes
     brief: bytes
     row: bytes
+
+    @property
+    def etag(self) -> str:
+        """A name for all that is shown of the hotel, in quotes; another one when any of it differs.
+        """
+        digest = hashlib.blake2b(digest_size=12)
+        for part in msgspec.structs.astuple(self):
+            digest.update(len(part).to_bytes(4))
+            digest.update(part)
+        return f'"{digest.hexdigest()}"'

@@ -28,6 +28,11 @@ _PRIOR = 7.0
 VERSION = shell.version()
 
 
+def version_in(currency: str) -> str:
+    """Marks a generation: pages made in another way, or in another currency, are other pages."""
+    return f"{VERSION} {currency}"
+
+
 def build(hotel: Hotel) -> Payload:
     """Everything that is shown of a hotel. Pictures that are not in static/art are left out."""
     known = tuple(image for image in hotel.images if image.art in shell.pictures())

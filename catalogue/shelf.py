@@ -8,7 +8,6 @@ was swapped in meanwhile.
 from __future__ import annotations
 
 import gzip
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -81,12 +80,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 def entry_of(payload: Payload, level: int = GZIP_LEVEL) -> Entry:
     """Compress and seal a payload. The same payload gives the same entry."""
-    digest = hashlib.blake2b(digest_size=12)
-    for part in msgspec.structs.astuple(payload):
-        digest.update(len(part).to_bytes(4))
-        digest.update(part)
     return Entry(
-        etag=f'"{digest.hexdigest()}"',
+        etag=payload.etag,
         page=gzip.compress(payload.page, level, mtime=0),
         page_size=len(payload.page),
         json=gzip.compress(payload.json, level, mtime=0),

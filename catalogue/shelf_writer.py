@@ -77,10 +77,12 @@ class ShelfWriter:
             raise LeaseLost("the catalogue's lease is not ours any more")
 
     def standing(self) -> tuple[Standing | None, bool]:
-        """What is shown, and whether somebody asked for a rebuild."""
+        """What is shown, and whether a rebuild is wanted: somebody asked for it, or one that was
+        begun did not come to its end.
+        """
         with valkey_errors():
             found: dict[Any, Any] = self._client.hgetall(self._keys.state)
-        return read_standing(found), b"wanted" in found
+        return read_standing(found), b"wanted" in found or b"building" in found
 
     def known(self, generation: int) -> frozenset[str]:
         """The hotels of a generation: those that are shown, and those that cannot be."""

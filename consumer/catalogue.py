@@ -61,8 +61,7 @@ class CatalogueConsumer:
 
     @property
     def _version(self) -> str:
-        """Pages made in another way, or in another currency, are other pages."""
-        return f"{payloads.VERSION} {self._currency}"
+        return payloads.version_in(self._currency)
 
     def step(self) -> None:
         """One beat."""
@@ -107,7 +106,7 @@ class CatalogueConsumer:
             return "pages are made in another way now"
         if standing.day != self._today().isoformat():
             return "a day has passed"
-        return "somebody asked for it" if wanted else ""
+        return "somebody asked for it, or one was cut short" if wanted else ""
 
     def _rebuild_after_loss(self) -> None:
         try:

@@ -114,13 +114,15 @@ class TestBuilding:
         writer.tidy_all()
         assert not [key for key in valkey.scan_iter() if str(given_up).encode() in key]
 
-    def test_a_wish_for_a_rebuild_ends_with_its_beginning(
+    def test_a_wish_for_a_rebuild_lasts_until_one_is_shown(
         self, writer: Writer, valkey: redis.Redis
     ) -> None:
         writer.build([])
         ask_for_rebuild(valkey)
         assert writer.standing()[1]
-        writer.begin()
+        writer.begin()  # and dies
+        assert writer.standing()[1]
+        writer.build([])
         assert not writer.standing()[1]
 
 
