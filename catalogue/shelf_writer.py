@@ -17,8 +17,6 @@ from errors import BerthError, EngineAway, LeaseLost, Surprise
 from queues.keys import CATALOGUE, CatalogueKeys
 from queues.scripts import Argument, Script
 
-# Eleven arguments a hotel, and a script takes less than 8,000.
-PUT_MAX = 200
 CHANGES_KEPT = 50_000
 _REMOVED_AT_ONCE = 500
 
@@ -105,7 +103,8 @@ class ShelfWriter:
         self, generation: int, puts: Sequence[Put], *, version: str, seq: int | None,
         token: str = "",
     ) -> int:
-        """Write hotels of one version; returns how many changes were told by now.
+        """Write hotels of one version; returns how many changes were told by now. At most 700:
+        each takes eleven arguments, and a script less than 8,000.
 
         `seq` None: the generation is not shown yet. `token` moves with the last call of a batch.
         Nothing is written, and Surprise raised, when the generation is another one by now, or
