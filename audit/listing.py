@@ -11,16 +11,8 @@ from statistics import median_low
 import msgspec
 
 from audit.hotels import Listed
-from catalogue.listing import (
-    AMENITIES_MAX,
-    DEPTH_MAX,
-    RATINGS,
-    Filters,
-    Index,
-    Order,
-    Page,
-    Row,
-)
+from catalogue.listing import Index
+from catalogue.rows import AMENITIES_MAX, DEPTH_MAX, RATINGS, Filters, Order, Page, Row
 
 _ROW = msgspec.json.Decoder(Row)
 

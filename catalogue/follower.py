@@ -14,7 +14,8 @@ from typing import Protocol
 
 import msgspec
 
-from catalogue.listing import Index, Row
+from catalogue.listing import Index
+from catalogue.rows import Row
 from catalogue.shelf import Change, Cursor, Standing
 from catalogue.slugs import Words
 from errors import BerthError, CatalogueBuilding

@@ -15,8 +15,8 @@ from jinja2 import Template
 
 from catalogue import shell, words
 from catalogue.facade import facade
-from catalogue.listing import Row
 from catalogue.model import Hotel, Payload
+from catalogue.rows import Row
 from catalogue.slugs import slug_of_text
 
 # Nights on the page: two weeks are what people compare.

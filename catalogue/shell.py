@@ -86,4 +86,4 @@ def version() -> str:
     return digest.hexdigest()[:16]
 
 
-_MAKERS = {"model", "shell", "facade", "payloads", "words", "slugs"}
+_MAKERS = {"model", "rows", "shell", "facade", "payloads", "words", "slugs"}

@@ -17,7 +17,8 @@ from functools import lru_cache
 
 import msgspec
 
-from catalogue.listing import Filters, Index, Vocabulary
+from catalogue.listing import Index
+from catalogue.rows import Filters, Vocabulary
 
 SUGGESTIONS_MAX = 5
 _STAR = re.compile(r"([1-5])-star-")

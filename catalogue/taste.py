@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from catalogue.listing import Row
+from catalogue.rows import Row
 from errors import BerthError
 
 Floats = npt.NDArray[np.float32]

@@ -9,7 +9,7 @@ import msgspec
 
 import bootstrap
 from catalogue.feedback import FeedbackStore, TasteShelf
-from catalogue.listing import Row
+from catalogue.rows import Row
 from catalogue.taste import features_of
 from catalogue.training import TooLittleFeedback
 from catalogue.training import train as learn

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from catalogue.listing import Row
 from catalogue.model import Amenity, Hotel, Image, Night
+from catalogue.rows import Row
 
 AMENITIES = {"wifi": "Wi-Fi", "pool": "Pool", "spa": "Spa", "pets": "Pets welcome"}
 CITIES = {"lisbon": ("Lisbon", "PT", "Portugal"), "porto": ("Porto", "PT", "Portugal"),

@@ -10,7 +10,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
 from catalogue.follower import Snapshot
-from catalogue.listing import Filters, Order
+from catalogue.rows import Filters, Order
 from catalogue.slugs import slug_of_text
 from web import visits
 from web.api import answer

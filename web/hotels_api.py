@@ -10,7 +10,7 @@ from msgspec import Meta
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
-from catalogue.listing import PAGE_SIZE, PAGE_SIZE_MAX, RATINGS, STARS, Order
+from catalogue.rows import PAGE_SIZE, PAGE_SIZE_MAX, RATINGS, STARS, Order
 from web.finished import JSON, finished
 from web.listing_query import query_of, refuse_unknown
 from web.openapi import Answer, Operation, Parameter, documented

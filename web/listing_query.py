@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 from werkzeug.datastructures import MultiDict
 
-from catalogue.listing import (
+from catalogue.rows import (
     DEPTH_MAX,
     PAGE_SIZE,
     PAGE_SIZE_MAX,

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from catalogue import shell, words
 from catalogue.follower import Snapshot
-from catalogue.listing import Filters, Order, Page, Value
+from catalogue.rows import Filters, Order, Page, Value
 from catalogue.slugs import Words
 from web.listing_query import Query, address
 

@@ -16,8 +16,8 @@ from threading import Lock
 import msgspec
 
 from catalogue.follower import Follower, Snapshot
-from catalogue.listing import Page, Value
 from catalogue.recommender import Recommender, Scores
+from catalogue.rows import Page, Value
 from catalogue.shelf import CatalogueReader, Part
 from errors import BadInput
 from web.listing_query import Query, address

@@ -56,7 +56,7 @@ PURE = {"__future__", "collections", "enum", "functools", "heapq", "itertools", 
 # What the audit may share with the catalogue, and where. Reading, following, writing: nothing.
 AUDITS_PAGES = {"audit.catalogue", "audit.hotels", "audit.pages", "audit.listing"}
 MAKES_PAGES = {"catalogue.assembly", "catalogue.documents", "catalogue.finishing",
-               "catalogue.listing", "catalogue.payloads"}  # fmt: skip
+               "catalogue.listing", "catalogue.payloads", "catalogue.rows"}  # fmt: skip
 # Who builds clients of an engine. All others receive theirs.
 BUILDERS = {"bootstrap", "embedded", "bench"}
 CLIENTS = {"MongoClient", "Redis", "StrictRedis", "Valkey", "from_url", "storage_from_string",

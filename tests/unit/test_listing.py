@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalogue.listing import DEPTH_MAX, RATINGS, Filters, Index, Order, Page, Row
+from catalogue.listing import Index
+from catalogue.rows import DEPTH_MAX, RATINGS, Filters, Order, Page, Row
 from tests.catalogue_hotels import AMENITIES, CITIES, TYPES, row
 
 _amenities = st.sets(st.sampled_from(sorted(AMENITIES))).map(

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from catalogue import payloads, shell
-from catalogue.listing import Row
 from catalogue.model import Image
+from catalogue.rows import Row
 from tests.catalogue_hotels import hotel, row
 
 EVIL = "</script><script>alert(1)</script>\"'&"

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalogue.listing import Filters, Index
+from catalogue.listing import Index
+from catalogue.rows import Filters
 from catalogue.slugs import Words, slug_of_text, type_slug
 from tests.catalogue_hotels import AMENITIES, CITIES, TYPES, row
 
