@@ -40,6 +40,7 @@ from queues.reliable import BookingQueue, Lease, Taken, Told
 log = logging.getLogger(__name__)
 
 SURPRISES_BEFORE_SINGLES = 3
+STREAM_MOST_BATCHES = 100
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 1.0
 
@@ -202,9 +203,13 @@ class BookingConsumer:
         """
         untold: Batch | None = None
         behind = self._take_behind(lease, batch.taken)
+        taken = 1
         while behind is not None:
+            # A step has an end, however long the backlog is: whoever watches us sees it.
+            last = behind if taken < STREAM_MOST_BATCHES else None
             written = self._writer.submit(self._store.write, batch.writes)
-            called = self._caller.submit(self._tell_and_take, lease, untold, behind)
+            called = self._caller.submit(self._tell_and_take, lease, untold, last)
+            taken += 1
             try:
                 following = self._decide(behind, before=batch)
             finally:
@@ -225,10 +230,12 @@ class BookingConsumer:
         self._store.write(batch.writes)
         self._tell(lease, batch)
 
-    def _tell_and_take(self, lease: Lease, untold: Batch | None, last: Taken) -> Taken | None:
+    def _tell_and_take(
+        self, lease: Lease, untold: Batch | None, last: Taken | None
+    ) -> Taken | None:
         if untold is not None:
             self._tell(lease, untold)
-        return self._take_behind(lease, last)
+        return self._take_behind(lease, last) if last is not None else None
 
     def _take_behind(self, lease: Lease, last: Taken) -> Taken | None:
         """What waits behind the batch that was taken last; None when that is not worth it."""

@@ -21,7 +21,7 @@ from booking.commands import (
 from booking.intake import Overloaded, SaleClosed, UnknownPackage
 from booking.model import COMPENSATION_ORDER, Reason, State
 from consumer.batches import SWEEP_MOST
-from consumer.booking import BookingConsumer
+from consumer.booking import STREAM_MOST_BATCHES, BookingConsumer
 from queues.keys import BOOKING
 from tests.booking_world import World, package, place
 from tests.traps import Hurried
@@ -470,3 +470,18 @@ def test_one_consumer_works_and_the_next_takes_over(world: World) -> None:
     one.leave()
     world.settle(two)
     assert world.states() == {"A": State.HELD}
+
+
+def test_a_long_backlog_is_sold_in_its_order_and_a_step_still_ends(world: World) -> None:
+    world.sell(package(1, 30))
+    running = world.consumer(batch_max=2)
+    running.step()
+    ids = [f"O{n:03}" for n in range(2 * STREAM_MOST_BATCHES + 40)]
+    world.push(*(place(order_id) for order_id in ids), CancelOrder(order_id=ids[0]), place("Z"))
+    running.step()
+    assert len(world.states()) >= 2 * STREAM_MOST_BATCHES, "one step, many batches"
+    assert world.backlog() > 0, "whoever watches the consumer must see that it turns"
+    world.settle(running)
+    held = [i for i, state in sorted(world.states().items()) if state is State.HELD]
+    assert held == [*ids[1:30], "Z"], "the unit of the cancelled order went to the last"
+    world.check({1: 30})

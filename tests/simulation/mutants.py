@@ -163,8 +163,6 @@ redis.call('PEXPIRE'""",
 """,
         """                called.exception()
 """),
-    one("orders that were delivered before are taken for new", "consumer/booking.py",
-        """taken.deliveries == 1 and not self._recovering""", """True"""),
     one("only the part that the report names is owed", "booking/decisions.py",
         """    return order.bookable if may_exist else ()""",
         """    return may_exist"""),
