@@ -190,12 +190,13 @@ def supplier_tokens(settings: Settings, client: redis.Redis) -> dict[str, TokenS
 
 def rate_suppliers(
     settings: Settings, client: redis.Redis, stop: threading.Event, *, pool_size: int,
-    observe: Callable[[Exchange], None] | None = None,
+    gate: VendorGate | None = None, observe: Callable[[Exchange], None] | None = None,
 ) -> dict[str, RateSupplier]:
     """An adapter of each supplier of rates, on tokens that all workers share; `client` is
-    search's.
+    search's. With a `gate`, they can be called within it only.
     """
-    terms = registry.terms_of(settings, stop, pool_size=pool_size, observe=observe)
+    terms = registry.terms_of(settings, stop, pool_size=pool_size, observe=observe,
+                              admit=gate.admit if gate else None)
     desks = registry.token_desks(settings, terms)
     tokens = SharedTokens(client, {name: desk.issue for name, desk in desks.items()}, stop=stop)
     return registry.build(settings, terms, tokens)
@@ -218,10 +219,12 @@ def fetcher(
 
     threads = max(settings.fetch_threads, settings.loader_threads_max)
     kept = interaction_log(settings, client)
+    gate = vendor_gate(settings, client, stop, owner=owner)
     return Fetcher(
-        rate_suppliers(settings, client, stop, pool_size=threads, observe=kept.observe),
+        rate_suppliers(settings, client, stop, pool_size=threads, gate=gate,
+                       observe=kept.observe),
         search_entries(settings, client),
-        vendor_gate(settings, client, stop, owner=owner),
+        gate,
         LoaderPool(low=settings.loader_threads_min, high=settings.loader_threads_max,
                    name="rate-loader"),
         attempts=settings.fetch_attempts,

@@ -263,7 +263,8 @@ def _stays(settings: Settings, threads: int, stop: threading.Event) -> Stays:
     gate = bootstrap.vendor_gate(settings, client, stop)
     kept = bootstrap.interaction_log(settings, client)
     return Stays(
-        bootstrap.rate_suppliers(patient, client, stop, pool_size=threads, observe=kept.observe),
+        bootstrap.rate_suppliers(patient, client, stop, pool_size=threads, gate=gate,
+                                 observe=kept.observe),
         place=lambda supplier: gate.call(supplier, until_s=time.monotonic() + timeout_s),
         timeout_s=timeout_s,
         attempts=settings.supplier_attempts,

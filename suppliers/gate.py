@@ -49,6 +49,18 @@ class GateState(NamedTuple):
     left_s: float
 
 
+class _Entered(threading.local):
+    """What a thread has entered: whose call, by which name, until when; whether the call has been
+    made that entering let through, and whether a later one was not let through.
+    """
+
+    limits: Limits | None = None
+    holder = ""
+    until_s = 0.0
+    called = False
+    turned_away = False
+
+
 class VendorGate:
     """Shared by all threads of a process. All may raise EngineAway."""
 
@@ -64,22 +76,42 @@ class VendorGate:
         self._stop = stop
         self._enter = Script(client, "vendor_enter")
         self._leave = Script(client, "vendor_leave")
+        self._entered = _Entered()
 
     @contextmanager
     def call(self, limits: Limits, *, until_s: float) -> Iterator[None]:
-        """Around a call to a supplier: waits for a place, at most until `until_s` (monotonic).
+        """Around calls to a supplier, one after the other: waits for a place, at most until
+        `until_s` (monotonic). Each of the calls asks `admit`.
 
         Raises CircuitOpen at once, Throttled or SupplierAway when no place was free in time;
         what the call itself raises is noted and goes on.
         """
         holder = f"{self._owner}.{uuid.uuid4().hex}"
         self.enter(limits, holder, until_s=until_s)
+        entered = self._entered
+        entered.limits, entered.holder, entered.until_s = limits, holder, until_s
+        entered.called = entered.turned_away = False
         try:
             yield
         except BaseException as error:
-            self.leave(limits, holder, error)
+            self.leave(limits, holder, error, called=not entered.turned_away)
             raise
+        finally:
+            entered.limits = None
         self.leave(limits, holder)
+
+    def admit(self) -> None:
+        """Before each HTTP call, on the thread that is within `call`: the second one and those
+        after it wait for the rate and for pauses as the first one did.
+        """
+        entered = self._entered
+        if entered.limits is None:
+            raise RuntimeError("a supplier is called outside of its gate")
+        if entered.called:
+            entered.turned_away = True
+            self.enter(entered.limits, entered.holder, until_s=entered.until_s)
+            entered.turned_away = False
+        entered.called = True
 
     def enter(self, limits: Limits, holder: str, *, until_s: float) -> None:
         """Take a place, or renew it; see `call`."""
@@ -103,11 +135,13 @@ class VendorGate:
 
     def leave(
         self, limits: Limits, holder: str, error: BaseException | None = None, *,
-        keep: bool = False,
+        called: bool = True,
     ) -> None:
-        """Tell how the call ended; `keep` the place for the next one."""
+        """Tell how the call ended, or that it was not made (`called`), and give its place back."""
         pause_s = 0.0
-        if isinstance(error, Throttled):
+        if not called:
+            told = "nothing"
+        elif isinstance(error, Throttled):
             told = "throttled"
             pause_s = PAUSE_S if error.retry_after_s is None else error.retry_after_s
         elif isinstance(error, SupplierAway):
@@ -117,8 +151,7 @@ class VendorGate:
             told = "ok" if error is None or isinstance(error, SupplierDeclined) else "nothing"
         self._leave(
             [self._keys.slots(limits.name), self._keys.gate(limits.name)],
-            [holder, told, int(pause_s * 1_000), self._failures, self._open_ms,
-             "1" if keep else "0"],
+            [holder, told, int(pause_s * 1_000), self._failures, self._open_ms],
         )
 
     def states(self, suppliers: Iterable[str]) -> dict[str, GateState]:

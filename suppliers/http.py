@@ -72,8 +72,8 @@ class Terms(NamedTuple):
 
     `timeout_s` bounds one call from connecting to the last byte, and all polls of one fetch;
     `pool_size` is the number of connections kept open per supplier: the number of threads.
-    Setting `stop` ends a wait between two polls. `observe` is told every call; it must not
-    block. `clock` is seconds since the epoch.
+    Setting `stop` ends a wait between two polls. `admit` is asked before every call, and may wait
+    or raise. `observe` is told every call; it must not block. `clock` is seconds since the epoch.
     """
 
     stop: threading.Event
@@ -81,6 +81,7 @@ class Terms(NamedTuple):
     poll_s: float = 0.25
     pool_size: int = 16
     observe: Callable[[Exchange], None] | None = None
+    admit: Callable[[], None] | None = None
     clock: Callable[[], float] = time.time
 
 
@@ -128,6 +129,8 @@ class Line:
         Raises Throttled for 429, and SupplierAway for a 5xx, for no answer within `timeout_s`
         (the terms' own if None), and for a broken or too long one.
         """
+        if self.terms.admit is not None:
+            self.terms.admit()
         started_at, begun = time.time(), time.monotonic()
         request = self._session.prepare_request(requests.Request(
             method, self._base_url + path, params=query, headers=headers,

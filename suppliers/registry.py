@@ -41,10 +41,11 @@ def terms_of(
     *,
     pool_size: int,
     observe: Callable[[Exchange], None] | None = None,
+    admit: Callable[[], None] | None = None,
 ) -> Terms:
     """The terms of all adapters of a process, with the waits that the settings say."""
     return Terms(stop, timeout_s=settings.rate_timeout_s, poll_s=settings.rate_poll_ms / 1_000,
-                 pool_size=pool_size, observe=observe)
+                 pool_size=pool_size, observe=observe, admit=admit)
 
 
 def build(settings: Settings, terms: Terms, tokens: Tokens) -> dict[str, RateSupplier]:

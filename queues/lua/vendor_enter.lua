@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Ask whether a supplier may be called now, and take one of its places if so. A place is held until
 -- it is given back or its time is over: a holder that died keeps nobody out for longer. Asking again
--- with the same holder renews the place.
+-- with the same holder, before its next call, renews the place: rate and pause count for every call,
+-- places and failures for the first one.
 --
 -- After too many failures in a row nobody is let in for a while; then one at a time is, to see.
 --
@@ -18,7 +19,8 @@ local held = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if tonumber(gate[3] or '0') > now_ms then
     return {'wait', math.ceil(tonumber(gate[3]) - now_ms)}
 end
-if tonumber(gate[1] or '0') >= tonumber(ARGV[5]) then
+local closed = not held and tonumber(gate[1] or '0') >= tonumber(ARGV[5])
+if closed then
     local until_ms = math.max(tonumber(gate[2] or '0'), tonumber(gate[4] or '0'))
     if until_ms > now_ms then
         return {'open', math.ceil(until_ms - now_ms)}
@@ -37,7 +39,7 @@ if tonumber(ARGV[4]) > 0 then
     redis.call('HSET', KEYS[2], 'next_ms',
         string.format('%.3f', math.max(next_ms, now_ms) + step))
 end
-if tonumber(gate[1] or '0') >= tonumber(ARGV[5]) then
+if closed then
     -- The one that is let in to see. Noted here, where it goes: one that was let in nowhere would keep
     -- all others out.
     redis.call('HSET', KEYS[2], 'probe_until', string.format('%.0f', now_ms + life_ms))

@@ -4,13 +4,10 @@
 -- KEYS  1 slots  2 gate
 -- ARGV  1 holder  2 "ok", "fault", "throttled" or "nothing" (it was not called)
 --       3 pause in ms (throttled)  4 failures in a row that close the gate  5 for how long, in ms
---       6 "1": the place is kept
 -- Returns failures in a row
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
-if ARGV[6] ~= '1' then
-    redis.call('ZREM', KEYS[1], ARGV[1])
-end
+redis.call('ZREM', KEYS[1], ARGV[1])
 local failures = tonumber(redis.call('HGET', KEYS[2], 'failures') or '0')
 if ARGV[2] == 'ok' then
     if failures > 0 then

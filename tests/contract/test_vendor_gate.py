@@ -86,6 +86,49 @@ def test_requests_a_second_are_spread(valkey: redis.Redis) -> None:
     assert time.monotonic() - begun > 0.4
 
 
+def test_each_call_within_the_gate_waits_for_the_rate_and_for_pauses(valkey: redis.Redis) -> None:
+    gate, slow = gate_of(valkey), Vendor(at_once_max=1, per_s_max=50)
+    begun = time.monotonic()
+    with gate.call(slow, until_s=later()):
+        for _ in range(30):
+            gate.admit()
+    # As above, though they are calls of one part, in one place.
+    assert time.monotonic() - begun > 0.4
+
+    def two_calls() -> None:
+        with gate.call(slow, until_s=later(0.1)):
+            gate.admit()
+            gate_of(valkey).leave(slow, "another", Throttled("slow down", 60.0))
+            gate.admit()
+
+    with pytest.raises(Throttled):
+        two_calls()
+    state = gate.states(["acme"])["acme"]
+    assert (state.paused, state.calls_now) == (True, 0)
+    assert 59 < state.left_s <= 60, "who was not let through extends no pause"
+
+
+def test_who_tries_after_a_failure_may_make_all_calls_of_a_part(valkey: redis.Redis) -> None:
+    gate = gate_of(valkey)
+    for _ in range(3):
+        gate.leave(Vendor(), "somebody", SupplierAway("nothing"))
+    valkey.hset(SEARCH.gate("acme"), "open_until", 1)  # half open
+    with gate.call(Vendor(), until_s=later()):
+        for _ in range(3):
+            gate.admit()
+        with pytest.raises(CircuitOpen):
+            gate_of(valkey).enter(Vendor(), "other", until_s=later())
+    assert gate.states(["acme"])["acme"].state == "closed"
+
+
+def test_a_call_outside_of_the_gate_is_a_mistake_of_ours(valkey: redis.Redis) -> None:
+    gate = gate_of(valkey)
+    with gate.call(Vendor(), until_s=later()):
+        gate.admit()
+    with pytest.raises(RuntimeError, match="outside of its gate"):
+        gate.admit()
+
+
 def test_the_breaker_opens_lets_one_through_and_closes(valkey: redis.Redis) -> None:
     gate, other = gate_of(valkey), gate_of(valkey)
     for _ in range(3):

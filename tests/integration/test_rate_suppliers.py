@@ -15,9 +15,11 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+import redis
 import requests
 
 from errors import SupplierAway, SupplierDeclined, Throttled, TokenExpired
+from suppliers.gate import VendorGate
 from suppliers.http import Exchange
 from suppliers.places import cities
 from suppliers.rates import Board, Holder, Part, Rate, RateQuery, RateSupplier, parts_of
@@ -199,6 +201,27 @@ def test_a_polled_supplier_shows_hotels_before_it_is_completed(
     assert set(arrived) == set(cities()["vienna"].hotel_ids())
     assert min(arrived.values()) < 0.5
     assert 0.6 <= max(arrived.values()) < 2
+
+
+@pytest.mark.parametrize("name", ["ascenda", "duffel_stays", "perhotel"])
+def test_every_call_of_a_part_counts_for_the_rate(
+    simulator: SimulatorProcess, valkey: redis.Redis, name: str
+) -> None:
+    """Polls, steps and token requests alike."""
+    per_s = 40
+    switched(simulator, "ascenda", latency_ms_min=500, latency_ms_max=500)
+    gate = VendorGate(valkey, failures=3, open_s=60.0, stop=threading.Event())
+    begun: list[float] = []
+    adapters, _ = suppliers_at(simulator.url, poll_s=0.0, admit=gate.admit,
+                               observe=lambda call: begun.append(call.started_at))
+    supplier = adapters[name]
+    supplier.per_s_max = per_s
+    query = a_query("vienna")
+    with gate.call(supplier, until_s=time.monotonic() + 60):
+        assert gathered(supplier.fetch(query, parts_of(supplier, query)[0]))[0]
+    assert len(begun) > 1
+    # A tenth of a second's worth may come together.
+    assert len(begun) <= (max(begun) - min(begun) + 0.1) * per_s + 2
 
 
 def test_a_poll_that_never_ends_is_given_up_and_a_stop_ends_it_at_once(

@@ -18,7 +18,7 @@ from embedded import RunningEngines
 from queues.keys import SEARCH
 from queues.reliable import ReliableQueue
 from search.entries import RunSearch
-from search.model import SupplierState
+from search.model import Entry, SupplierState
 from search.query import SearchQuery
 from settings import Settings
 from suppliers.registry import ADAPTERS
@@ -77,10 +77,61 @@ def test_a_killed_fetch_worker_loses_no_part(settings: Settings, tmp_path: Path)
         query = road.search("lisbon")
         eventually(lambda: road.read(query).count > 50, 60, "it is in the middle of it")
         road.kill("fetch")
+        assert unfinished(road.read(query)) >= {"ascenda", "perhotel"}
         road.start("fetch-2")
         entry = road.completed(query)
         assert {one.state for one in entry.suppliers.values()} == {SupplierState.DONE}
         assert len({rate.hotel_id for rate in entry.rates if rate.supplier == "perhotel"}) >= 18
+
+
+def unfinished(entry: Entry) -> set[str]:
+    """The suppliers of a search that have parts to do; none once it is over."""
+    if entry.is_completed:
+        return set()
+    return {name for name, one in entry.suppliers.items() if one.state is SupplierState.PENDING}
+
+
+def all_done(entry: Entry) -> bool:
+    return {one.state for one in entry.suppliers.values()} == {SupplierState.DONE}
+
+
+def test_kill_of_the_search_consumer_and_of_the_simulator_in_the_middle_of_searches(
+    settings: Settings, tmp_path: Path
+) -> None:
+    short = msgspec.structs.replace(settings, search_deadline_s=8.0)
+    with search_road(short, tmp_path, SEARCH_DEADLINE_S="8", BREAKER_OPEN_S="1") as road:
+        slow = {"ascenda": {"latency_ms_min": 2_500, "latency_ms_max": 2_500},
+                "perhotel": {"latency_ms_min": 400, "latency_ms_max": 400}}
+        road.conduct(**slow)
+        query = road.search("lisbon")
+        eventually(lambda: road.read(query).count > 50, 60, "it is in the middle of it")
+        road.kill("search")
+        assert unfinished(road.read(query)) >= {"ascenda"}
+        entry = road.completed(query)
+        assert all_done(entry), "fetch workers need no consumer once all is planned"
+        calls, lease = road.calls(), road.client.get(SEARCH.lease)
+        road.start("search-2")
+        eventually(lambda: road.client.get(SEARCH.lease) not in (None, lease), 30,
+                   "the next consumer is there")
+        second = road.search("porto")
+        eventually(lambda: {"ascenda"} <= unfinished(road.read(second)) < set(ADAPTERS), 60,
+                   "it is in the middle of it")
+        assert road.read(query).stored == entry.stored
+        assert road.calls()["ascenda"] > calls["ascenda"]
+        before = road.read(second)
+        road.simulator.kill()
+        assert "ascenda" in unfinished(before)
+        entry = road.completed(second, within_s=30)
+        assert entry.stored[:before.count] == before.stored, "what came stays as it was"
+        states = {name: one.state for name, one in entry.suppliers.items()}
+        assert states["ascenda"] in {SupplierState.FAILED, SupplierState.TIMED_OUT}
+        for name, one in entry.suppliers.items():
+            assert one.state is SupplierState.DONE or name in unfinished(before)
+            assert one.state is not SupplierState.FAILED or one.error
+        road.simulator.start()
+        guests = iter(range(1, 10))
+        eventually(lambda: all_done(road.completed(road.search("madrid", next(guests)))), 60,
+                   "suppliers that are back are asked again")
 
 
 def test_valkey_that_goes_away_for_a_moment_costs_no_supplier(
