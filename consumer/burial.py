@@ -41,8 +41,8 @@ class Burial:
         """
         command: Command | None = None
         try:
-            command = commands.decode_command(raw)
-            order_id, places = command.order_id, isinstance(command, PlaceOrder | PlaceRateOrder)
+            job = command = commands.decode_command(raw)
+            order_id, places = job.order_id, isinstance(job, PlaceOrder | PlaceRateOrder)
         except BrokenJob:
             order_id, kind = named_by(raw)
             places = not kind or kind.startswith("place_")
