@@ -18,6 +18,7 @@ from consumer.batches import Limits
 from tests.simulation.kernel import Process, Trace
 from tests.simulation.network import Fault, Server, ms
 from tests.simulation.people import Customers, package
+from tests.simulation.vendors import VENDORS, offer
 from tests.simulation.weather import FOCUSES, Calm, Profile
 from tests.simulation.world import World, to_its_end
 
@@ -60,6 +61,26 @@ def _both_order(customers: Customers) -> None:
     customers.order(1, ANN, "key")
 
 
+def _stories_of_rates(vendor: str) -> tuple[Story, ...]:
+    def order(customers: Customers, cancel_after_s: float | None = None) -> None:
+        customers.order_rate(offer(vendor, "r1", "120.00"), ANN, "key", cancel_after_s)
+
+    def moved(price: str | None) -> Callable[[Customers], None]:
+        def story(customers: Customers) -> None:
+            customers.markets[vendor].move("r1", price)
+            order(customers)
+        return story
+
+    return (
+        Story(f"{vendor}, rate confirmed", [package(1, 1)], order),
+        Story(f"{vendor}, price changed", [package(1, 1)], moved("125.00")),
+        Story(f"{vendor}, rate sold out", [package(1, 1)], moved(None)),
+        Story(f"{vendor}, rate cancelled at once", [package(1, 1)], lambda c: order(c, 0.0)),
+        Story(f"{vendor}, rate cancelled when confirmed", [package(1, 1)],
+              lambda c: order(c, 1.0)),
+    )
+
+
 STORIES = (
     Story("confirmed", [package(1, 1)], lambda c: c.order(1, ANN, "key")),
     Story("flight declined", [package(1, 1)], lambda c: c.order(1, ANN, "key"),
@@ -71,6 +92,7 @@ STORIES = (
     Story("the hold runs out", [package(1, 1)], lambda c: c.order(1, ANN, "key"),
           hold_s=1, supplier_leg_ms=400.0),
     Story("two want the last one", [package(1, 1, 1)], _both_order),
+    *(story for vendor in VENDORS for story in _stories_of_rates(vendor)),
 )  # fmt: skip
 
 
@@ -85,7 +107,8 @@ class OneFault(Calm):
 
     def latency_us(self, server: Server) -> int:
         """One leg."""
-        return ms(self._story.supplier_leg_ms) if server.name == "supplier" else 200
+        outside = server.name in ("supplier", *VENDORS)
+        return ms(self._story.supplier_leg_ms) if outside else 200
 
     def lateness_us(self, server: Server) -> int:
         """How late a late call is."""
@@ -151,7 +174,7 @@ def tell(story: Story, point: Point | None, say: Callable[[str], object] | None 
     trace = Trace(say)
     weather = OneFault(story, point)
     world = World(_profile(story), weather, rng, trace, story.packages)
-    customers = Customers(world.people, world.web, _profile(story), rng)
+    customers = Customers(world.people, world.web, world.markets, _profile(story), rng)
     weather.counting = True
     customers.visit(ms(10), lambda: story.tell(customers))
     rule, detail = to_its_end(world, customers, lambda: None)
@@ -170,8 +193,9 @@ def _profile(story: Story) -> Profile:
         booking_consumers=2, reservation_workers=1, threads=1, heartbeat_ms=500,
         parallel_from=100, backlog_max_jobs=60, supplier_attempts=2,
         flight_failure_rate=story.flight_failure_rate, room_failure_rate=story.room_failure_rate,
-        storm_s=0.0, second_road=False, fault_rate=0.0, focus=dict.fromkeys(FOCUSES, 0.0),
+        rate_share=0.0, storm_s=0.0, second_road=False, fault_rate=0.0,
+        focus=dict.fromkeys(FOCUSES, 0.0),
         fates={}, split_rate=1.0, leg_ms={}, slow_rate=0.0, slow_ms=0.0, late_ms=0.0,
         kill_every_s=1_000.0, pause_every_s=1_000.0, jump_every_s=1_000.0,
-        restart_every_s=1_000.0, operator_every_s=1_000.0,
+        restart_every_s=1_000.0, operator_every_s=1_000.0, market_every_s=1_000.0,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from tests.simulation.mongo_engine import Document
 from tests.simulation.outside import FLIGHTS, HOTELS, Book
 from tests.simulation.people import Told
 from tests.simulation.servers import MongoServer, ValkeyServer
+from tests.simulation.vendors import Market
 from tests.simulation.watch import (
     COUNTERS,
     FINAL,
@@ -30,12 +31,14 @@ class Ending:
     """The quiet world: what is still to do, and whether it is as it must be."""
 
     def __init__(
-        self, valkey: ValkeyServer, mongo: MongoServer, book: Book, watch: Watch
+        self, valkey: ValkeyServer, mongo: MongoServer, book: Book, markets: dict[str, Market],
+        watch: Watch,
     ) -> None:
         self._valkey = valkey.engine
         self._orders = mongo.table("orders").documents
         self._packages = mongo.table("packages").documents
         self._book = book
+        self._markets = markets
         self._watch = watch
 
     def unfinished(self) -> str:
@@ -88,8 +91,17 @@ class Ending:
         ensure(said == truth, "status disagrees", lambda: f"{order_id}: {said}, written {truth}")
 
     def _check_supplier(self) -> None:
-        """Flight and room are booked for the confirmed orders, and for nobody else."""
-        confirmed = {key for key, order in self._orders.items() if order["state"] == "confirmed"}
+        """Flight and room, or stays, are booked for the confirmed orders and for nobody else."""
+        by_supplier: dict[str, set[str]] = {"": set()} | {name: set() for name in self._markets}
+        for key, order in self._orders.items():
+            if order["state"] == "confirmed":
+                by_supplier[order["rate"]["supplier"] if "rate" in order else ""].add(key)
+        for name, market in self._markets.items():
+            stays, wanted = set(market.booked()), by_supplier[name]
+            ensure(stays == wanted, "stays without an order",
+                   lambda n=name, s=stays, w=wanted: f"{n}: booked {sorted(s - w)} too many, "
+                                                     f"{sorted(w - s)} missing")  # fmt: skip
+        confirmed = by_supplier[""]
         for road in (FLIGHTS, HOTELS):
             booked = set(self._book.booked(road))
             ensure(booked == confirmed, f"{road} without an order",

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from booking.documents import package_document
-from booking.intake import KeyReused, NotReady, Overloaded, Refusal
-from booking.model import Package, PackageFacts
+from booking.intake import Accepted, Intake, KeyReused, NotReady, Overloaded, Refusal
+from booking.model import Guest, Package, PackageFacts, RateOffer
 from errors import EngineAway
 from tests.simulation.kernel import Process
 from tests.simulation.network import ms, seconds
 from tests.simulation.programs import EMAILS, Gone, Web
 from tests.simulation.servers import EPOCH_US, MongoServer
+from tests.simulation.vendors import Market, draw_offer
 from tests.simulation.weather import Profile
 
 TRIES = 60
@@ -36,11 +37,15 @@ class Told(msgspec.Struct):
 class Customers:
     """Everybody who orders. They live outside of the system, where nothing is killed."""
 
-    def __init__(self, people: Process, web: Web, profile: Profile, rng: random.Random) -> None:
+    def __init__(
+        self, people: Process, web: Web, markets: dict[str, Market], profile: Profile,
+        rng: random.Random,
+    ) -> None:
         self.told = Told()
         self.busy = 0
         self._people = people
         self._web = web
+        self.markets = markets
         self._profile = profile
         self._rng = rng
         for number in range(profile.customers):
@@ -54,6 +59,13 @@ class Customers:
         rng = self._rng
         package_id, email = rng.randint(1, self._profile.packages), rng.choice(EMAILS)
         key = f"key-{number}" if rng.random() < 0.6 else None
+        if rng.random() < self._profile.rate_share:
+            found = draw_offer(self.markets, rng)
+            self.visit(delay_us, lambda: self.order_rate(found, email, key))
+            if key is not None and rng.random() < 0.25:
+                later_us = delay_us + ms(300 * rng.random())
+                self.visit(later_us, lambda: self.order_rate(found, email, key))
+            return
         self.visit(delay_us, lambda: self.order(package_id, email, key))
         if key is not None and rng.random() < 0.25:
             # A double click, or somebody who takes a key for another order.
@@ -76,7 +88,19 @@ class Customers:
         self, package_id: int, email: str, key: str | None, cancel_after_s: float | None = None
     ) -> None:
         """Order, and cancel some time after the answer: when nothing is said, by chance."""
-        order_id = self._order_until_clear(package_id, email, key)
+        self._order(lambda intake: intake.accept(package_id, email, key), key, cancel_after_s)
+
+    def order_rate(
+        self, found: RateOffer, email: str, key: str | None, cancel_after_s: float | None = None
+    ) -> None:
+        """The same for a hotel rate."""
+        self._order(lambda intake: intake.accept_rate(found, email, Guest(), key), key,
+                    cancel_after_s)
+
+    def _order(
+        self, ask: Callable[[Intake], Accepted], key: str | None, cancel_after_s: float | None
+    ) -> None:
+        order_id = self._order_until_clear(ask, key)
         if order_id is None:
             return
         self.told.accepted.add(order_id)
@@ -88,14 +112,13 @@ class Customers:
             self._people.sleep(seconds(cancel_after_s))
             self._cancel(order_id)
 
-    def _order_until_clear(self, package_id: int, email: str, key: str | None) -> str | None:
+    def _order_until_clear(
+        self, ask: Callable[[Intake], Accepted], key: str | None
+    ) -> str | None:
         """Ask until the answer is clear; without a key, who is not answered may give up."""
         for _ in range(TRIES):
             try:
-                accepted = self._web.ask(
-                    self._people, lambda intake: intake.accept(package_id, email, key)
-                )
-                return str(accepted.order_id)
+                return str(self._web.ask(self._people, ask).order_id)
             except (NotReady, Overloaded):
                 pass
             except (Gone, EngineAway):

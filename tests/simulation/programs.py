@@ -26,14 +26,17 @@ from tests.simulation.kernel import Event, Kernel, Pool, Process, TaskFuture
 from tests.simulation.mongo_client import MongoDatabase
 from tests.simulation.network import Network, ms
 from tests.simulation.outside import OutsideClient, OutsideServer
-from tests.simulation.servers import MongoServer, MongoWire, ValkeyServer, ValkeyWire
+from tests.simulation.servers import EPOCH_US, MongoServer, MongoWire, ValkeyServer, ValkeyWire
 from tests.simulation.valkey_client import ValkeyClient
+from tests.simulation.vendors import VendorClient, VendorServer
 from tests.simulation.weather import Profile
 
 EMAILS = ("ann@example.org", "Ann@Example.org", "bob@example.org", "cho@example.org",
           "dora@example.org", "eve@example.org", "Eve@example.org")  # fmt: skip
 IDEMPOTENCY_TTL_S = 3_600
 BACKLOG_MAX_BYTES = 1_000_000
+# Three of these must outlast the calls of a check and a booking, and the pauses between.
+VENDOR_TIMEOUT_S = 10.0
 
 
 class Consumer(Protocol):
@@ -48,12 +51,13 @@ class Surroundings:
 
     def __init__(
         self, network: Network, valkey: ValkeyServer, mongo: MongoServer, outside: OutsideServer,
-        profile: Profile, order_prefix: str = "O",
+        vendors: dict[str, VendorServer], profile: Profile, order_prefix: str = "O",
     ) -> None:
         self.network = network
         self.valkey = valkey
         self.mongo = mongo
         self.outside = outside
+        self.vendors = vendors
         self.profile = profile
         self._order_prefix = order_prefix
         self._orders = 0
@@ -151,8 +155,11 @@ def reservation_main(around: Surroundings, process: Process) -> None:
                              attempts=profile.supplier_attempts)  # fmt: skip
     _loop(process, ReservationConsumer(
         work, Saga(around.store(process), supplier, Stays(
-            {}, place=lambda _: nullcontext(), timeout_s=5.0, attempts=1, backoff_max_s=0.3,
-            stop=_event(process), now_ms=lambda: 0,
+            {name: VendorClient(around.network, process, server)
+             for name, server in around.vendors.items()},
+            place=lambda _: nullcontext(), timeout_s=VENDOR_TIMEOUT_S,
+            attempts=min(2, profile.supplier_attempts), backoff_max_s=0.3, stop=_event(process),
+            now_ms=lambda: (EPOCH_US + around.network.kernel.now_us) // 1_000,
         )), threads=profile.threads,
         bury_after_deliveries=profile.limits.bury_after_deliveries,
         dead_letters_max=profile.limits.dead_letters_max,

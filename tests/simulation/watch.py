@@ -16,8 +16,11 @@ from tests.simulation.kernel import Violation
 from tests.simulation.mongo_engine import Document
 from tests.simulation.outside import FLIGHTS, HOTELS, Book
 from tests.simulation.servers import MongoServer, ValkeyServer, script_call
+from tests.simulation.vendors import Market
 
 LIVE = {"held", "confirmed"}
+PLACING = {"place_order", "place_rate_order"}
+REFUSALS = {"sold_out", "price_changed", "room_declined"}
 FINAL = {"confirmed", "failed", "expired", "rejected", "cancelled"}
 FOLLOWS = {
     "queued": {"held", "rejected"},
@@ -61,9 +64,11 @@ class Watch:
         # package -> (since, quota or None, limit or None), oldest first
         self._offers: dict[int, list[tuple[int, int, int]]] = {}
 
-    def attach(self, valkey: ValkeyServer, mongo: MongoServer, book: Book) -> None:
+    def attach(
+        self, valkey: ValkeyServer, mongo: MongoServer, book: Book, markets: dict[str, Market]
+    ) -> None:
         """Look at these from now on."""
-        self._valkey, self._book = valkey.engine, book
+        self._valkey, self._book, self._markets = valkey.engine, book, markets
         self._orders = mongo.table("orders").documents
         mongo.table("orders").on_change = self.order_changed
         mongo.table("packages").on_change = self.package_changed
@@ -88,7 +93,7 @@ class Watch:
         self._check_moves(before, after, states)
         self._check_carried(before, after, "unit", self._units)
         self._check_carried(before, after, "slot", self._slots)
-        live = after["state"] in LIVE
+        live = after["state"] in LIVE and "rate" not in after
         ensure(("unit" in after) == live, "unit", lambda: f"live or not, {after}")
         if live:
             number = int(after["unit"].split(":")[1])
@@ -99,7 +104,9 @@ class Watch:
                lambda: f"no sweep would find what it owes: {after}")
         if before is None and live:
             self._check_offer(after)
-        if after["state"] == "confirmed":
+        if "rate" in after:
+            self._check_stay(after)
+        elif after["state"] == "confirmed":
             self._check_booked(after)
 
     def _check_moves(self, before: Document | None, after: Document, states: list[str]) -> None:
@@ -163,6 +170,25 @@ class Watch:
             ensure(number and number == order.get(field), "confirmed without a booking",
                    lambda f=field, n=number: f"{order_id}: {f} {order.get(f)}, booked {n}")
 
+    def _check_stay(self, order: Document) -> None:
+        """A rate is booked at the price that was pinned, or something was the matter with it."""
+        order_id, rate = order["_id"], order["rate"]
+        market = self._markets[rate["supplier"]]
+        if order["state"] == "confirmed":
+            stay = market.booked().get(order_id)
+            ensure(stay and stay.number == order.get("hotel_reservation_number"),
+                   "confirmed without a booking", lambda: f"{order_id}: {order}, booked {stay}")
+            assert stay is not None
+            ensure(stay.price == rate["price"], "another price than was pinned",
+                   lambda: f"{order_id}: pinned at {rate['price']}, booked at {stay.price}")
+        if order["state"] == "failed" and order["reason"] in REFUSALS:
+            offered = market.offered_since(rate["vendor_key"], self.accepted_us.get(order_id, 0))
+            cause = {"sold_out": None in offered,
+                     "price_changed": bool(offered - {rate["price"], None})}
+            ensure(cause.get(order["reason"]), "refused without a cause",
+                   lambda: f"{order_id}: {order['reason']}, pinned at {rate['price']}, "
+                           f"offered were {offered}")  # fmt: skip
+
     # --- Valkey -------------------------------------------------------------------------------
 
     def valkey_asked(self, command: tuple[bytes, ...]) -> None:
@@ -211,7 +237,7 @@ class Watch:
         jobs = [job(raw) for key in (JOBS, INFLIGHT) for raw in self._valkey.peek(key) or ()]
         under_way = {order_id for _, order_id in jobs}
         for kind, order_id in jobs:
-            if kind == "place_order" and order_id not in self.queued:
+            if kind in PLACING and order_id not in self.queued:
                 self.queued.add(order_id)
                 self.accepted_us[order_id] = self._now_us()
         lost = self.queued - under_way - self._orders.keys()

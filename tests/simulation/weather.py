@@ -13,8 +13,10 @@ import msgspec
 from consumer.batches import Limits
 from tests.simulation.kernel import US_PER_S, Process
 from tests.simulation.network import CRASHES, Fault, Server, ms
+from tests.simulation.vendors import VENDORS
 
 PATIENCE_MS = 10_000  # the clients' own timeout
+VENDOR_PATIENCE_MS = 2_000  # the same for calls to vendors of rates
 # Kinds of calls: a seed may leave one in peace, or hit it at every other turn.
 FOCUSES = ("take", "read", "write", "tell", "supplier", "idle", "other")
 RATE_MAX = 0.15  # above it nothing gets done that could go wrong
@@ -27,6 +29,7 @@ _OFTEN = {
 _KINDS = {
     "take": "take", "tell": "tell", "find": "read", "bulk_write": "write", "BRPOP": "idle",
     "acquire": "idle", "INFO": "idle", "POST": "supplier", "DELETE": "supplier",
+    "GET": "supplier",
 }  # fmt: skip
 
 
@@ -47,6 +50,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     supplier_attempts: int
     flight_failure_rate: float
     room_failure_rate: float
+    rate_share: float
     storm_s: float
     second_road: bool
     fault_rate: float
@@ -62,6 +66,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     jump_every_s: float
     restart_every_s: float
     operator_every_s: float
+    market_every_s: float
 
 
 def draw_profile(rng: random.Random) -> Profile:
@@ -95,6 +100,7 @@ def draw_profile(rng: random.Random) -> Profile:
         supplier_attempts=rng.choice((1, 2, 4)),
         flight_failure_rate=rng.choice((0.0, 0.3, 0.5)),
         room_failure_rate=rng.choice((0.0, 0.0, 0.3)),
+        rate_share=rng.choice((0.0, 0.3, 0.6)),
         storm_s=rng.choice((6.0, 12.0, 20.0)),
         second_road=rng.random() < 0.3,
         fault_rate=rng.choice((0.005, 0.02, 0.05)),
@@ -106,6 +112,7 @@ def draw_profile(rng: random.Random) -> Profile:
             "second valkey": 0.2,
             "mongo": rng.choice((0.3, 3.0, 20.0)),
             "supplier": rng.choice((1.0, 40.0, 250.0)),
+            **{vendor: rng.choice((1.0, 40.0, 250.0)) for vendor in VENDORS},
         },
         slow_rate=rng.choice((0.0, 0.02, 0.1)),
         slow_ms=rng.choice((20.0, 200.0, 1_500.0)),
@@ -115,6 +122,7 @@ def draw_profile(rng: random.Random) -> Profile:
         jump_every_s=rng.choice((5.0, 1_000.0)),
         restart_every_s=rng.choice((5.0, 15.0, 1_000.0)),
         operator_every_s=rng.choice((0.3, 2.0, 1_000.0)),
+        market_every_s=rng.choice((0.3, 1.0, 5.0)),
     )
     if profile.second_road:
         return _two_writers_meet(profile)
@@ -158,7 +166,7 @@ class Calm:
         """How late a late call is."""
         return 300_000
 
-    def patience_us(self) -> int:
+    def patience_us(self, server: Server) -> int:
         """When the caller of a late call gives up."""
         return 1_000
 
@@ -204,12 +212,16 @@ class Storm:
         rng, leg_ms = self._rng, self._profile.leg_ms[server.name]
         next_try_ms = 200 + 20 * leg_ms
         scale_ms = rng.choice((next_try_ms, self._profile.late_ms, 10 * self._profile.late_ms))
+        if server.name in VENDORS:
+            # What is not settled by a tombstone is settled by time: no call is on its way longer.
+            scale_ms = min(scale_ms, VENDOR_PATIENCE_MS)
         return ms(scale_ms * rng.random())
 
-    def patience_us(self) -> int:
+    def patience_us(self, server: Server) -> int:
         """When the caller of a late call gives up: its connection breaks, or its time is up."""
         rng = self._rng
-        return ms(PATIENCE_MS if rng.random() < 0.1 else 100 * rng.random())
+        time_out_ms = VENDOR_PATIENCE_MS if server.name in VENDORS else PATIENCE_MS
+        return ms(time_out_ms if rng.random() < 0.1 else 100 * rng.random())
 
     def stop_us(self) -> int:
         """How long a process is stopped: often until just after its lease has run out."""

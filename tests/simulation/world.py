@@ -24,6 +24,7 @@ from tests.simulation.programs import (
     second_door_main,
 )
 from tests.simulation.servers import MongoServer, ValkeyServer
+from tests.simulation.vendors import VENDORS, Market, VendorServer, draw_move
 from tests.simulation.watch import SECOND_ROAD, Watch
 from tests.simulation.weather import Calm, Profile, Storm, draw_profile
 
@@ -64,9 +65,13 @@ class World:
         self.mongo = MongoServer(rng)
         book = Book(f"{rng.random()}", profile.flight_failure_rate, profile.room_failure_rate)
         self.outside = OutsideServer(book, self.watch.book_changed)
-        self.watch.attach(self.valkey, self.mongo, book)
-        self.ending = Ending(self.valkey, self.mongo, book, self.watch)
-        self.around = Surroundings(self.network, self.valkey, self.mongo, self.outside, profile)
+        self.markets = {name: Market(name, lambda: self.kernel.now_us) for name in VENDORS}
+        self.vendors = {name: VendorServer(market, self.watch.book_changed)
+                        for name, market in self.markets.items()}
+        self.watch.attach(self.valkey, self.mongo, book, self.markets)
+        self.ending = Ending(self.valkey, self.mongo, book, self.markets, self.watch)
+        self.around = Surroundings(self.network, self.valkey, self.mongo, self.outside,
+                                   self.vendors, profile)
         self.operator = Operator(self.mongo, packages, rng)
         self._seed_indexes()
         self.people = Process(self.kernel, "people")
@@ -86,7 +91,8 @@ class World:
         It must not be, and a wrong address makes it be. The database alone stands in between.
         """
         other = ValkeyServer("second valkey", self.kernel, self.rng, lambda _: None, lambda _: None)
-        around = Surroundings(self.network, other, self.mongo, self.outside, profile, SECOND_ROAD)
+        around = Surroundings(self.network, other, self.mongo, self.outside, self.vendors, profile,
+                              SECOND_ROAD)
         for name, main in (
             ("second-booking", partial(booking_main, around)),
             ("second-door", partial(second_door_main, around, self.rng)),
@@ -143,6 +149,7 @@ class Tempest:
             (profile.jump_every_s, self._jump),
             (profile.restart_every_s, self._restart),
             (profile.operator_every_s, self._operate),
+            (profile.market_every_s, self._trade),
         ):
             self._plan(every_s, happen)
 
@@ -186,7 +193,7 @@ class Tempest:
 
     def _restart(self) -> None:
         world, rng = self._world, self._rng
-        server = rng.choice((world.valkey, world.mongo, world.outside))
+        server = rng.choice((world.valkey, world.mongo, world.outside, *world.vendors.values()))
         if not server.up:
             return
         away_us = ms(rng.choice((20, 400, 3_000)) * rng.random())
@@ -198,6 +205,9 @@ class Tempest:
 
     def _operate(self) -> None:
         self._kernel.say("operator", self._world.operator.change())
+
+    def _trade(self) -> None:
+        self._kernel.say("market", draw_move(self._world.markets, self._rng))
 
 
 class Echo(logging.Handler):
@@ -227,7 +237,7 @@ def simulate(seed: int, say: Callable[[str], object] | None = None) -> Outcome:
     trace = Trace(say)
     trace.line(f"seed {seed}: {profile}")
     world = World(profile, storm, rng, trace, draw_packages(profile, rng))
-    customers = Customers(world.people, world.web, profile, rng)
+    customers = Customers(world.people, world.web, world.markets, profile, rng)
     tempest = Tempest(world, profile, storm)
     rule, detail = to_its_end(
         world, customers, lambda: _weather_the_storm(world, profile, storm, customers, tempest)
