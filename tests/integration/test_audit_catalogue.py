@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from pymongo.database import Database
@@ -282,7 +283,7 @@ def test_a_fault_of_the_builder_or_the_listing_excuses_nobody(
     elif what == "facet":
         real = listing.Index._values
         monkeypatch.setattr(listing.Index, "_values", lambda self, row: real(
-            self, listing.msgspec.structs.replace(row, stars=3)))
+            self, msgspec.structs.replace(row, stars=3)))
         words = "stars 3 counts"
     else:
         bits = listing.Index._any
