@@ -224,10 +224,12 @@ def _fetch(settings: Settings, stop: threading.Event) -> Consumer:
     name = _own_name()
     threads = dict.fromkeys(chosen(settings), settings.fetch_threads)
     client = bootstrap.connect_search_valkey(
-        settings, connections=2 * sum(threads.values()) + settings.loader_threads_max + 8
+        settings, connections=sum(threads.values()) + settings.loader_threads_max + 8
     )
+    # RQ lengthens the patience of its connections to that of a wait for a job.
+    for_rq = bootstrap.connect_search_valkey(settings, connections=2 * sum(threads.values()) + 8)
     return FetchWorkers(
-        client,
+        for_rq,
         bootstrap.fetcher(settings, client, stop, owner=name),
         FetchWorkersAlive(client, heartbeat_ms=settings.heartbeat_ms),
         FetchQueue(client, threads),

@@ -7,7 +7,10 @@ affair, and a job's time limit is a timer, since threads can have no alarm.
 from __future__ import annotations
 
 import logging
+import random
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -28,8 +31,14 @@ log = logging.getLogger(__name__)
 
 BEATS_PER_HEARTBEAT = 4
 PAUSE_S = 0.5
-# An idle worker looks up this often: RQ waits for a job for its time to live less 15 s.
-WORKER_TTL_S = 20
+# RQ waits for a job for the time to live of a worker less 15 s, and then looks up. Workers wait for
+# different parts of that: hundreds that begin together would look up together for ever after.
+WORKER_TTL_S = 45
+# RQ notes several times per job that a worker lives. Nobody looks that often: whether the process
+# lives is told by its own heartbeat.
+NOTED_EVERY_S = 5.0
+# A thread that computes keeps others, whose answers have come, waiting for this long at a time.
+SWITCH_INTERVAL_S = 0.001
 # Parts that are under way when the process is to end have this long.
 END_WITHIN_S = 3.0
 
@@ -78,6 +87,7 @@ class FetchWorkers:
         self._timeout_s = timeout_s
         self._beat_s = heartbeat_ms / 1_000 / BEATS_PER_HEARTBEAT
         self._stop = stop
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         # RQ talks about each job; here that would be a line per part.
         for noisy in ("rq.worker", "rq.queue", "rq.job"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -157,6 +167,30 @@ class _ThreadWorker(SimpleWorker):
     max_connection_wait_time = 1.0
     stop: threading.Event
     tidies = False
+    _noted_s = float("-inf")
+
+    @property
+    def dequeue_timeout(self) -> int:
+        """How long to wait for a job before looking up; see WORKER_TTL_S."""
+        most: int = super().dequeue_timeout
+        return random.randint(most // 2, most)  # noqa: S311 (it hides nothing)
+
+    @property
+    def connection_timeout(self) -> int:
+        """For RQ: how long its connections wait for an answer."""
+        return WORKER_TTL_S
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Now and then; see NOTED_EVERY_S. One in a pipeline costs no round trip."""
+        now_s = time.monotonic()
+        if pipeline is not None or now_s - self._noted_s >= NOTED_EVERY_S:
+            self._noted_s = now_s
+            super().heartbeat(timeout, pipeline)
+
+    def set_state(self, state: str, pipeline: Any = None) -> None:
+        """Once: RQ says idle after a job, and again before the next one."""
+        if state != self.get_state():
+            super().set_state(state, pipeline)
 
     @property
     def _stop_requested(self) -> bool:
