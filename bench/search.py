@@ -256,7 +256,8 @@ def _at_once(road: Road, workers: Child) -> Report:
     for query in queries:
         entry = road.completed(query)
         firsts.append((entry.suppliers["expedia_rapid"].latency_ms or 0) / 1e3)
-        memory_mb = max(memory_mb, process.memory_info().rss / 1_048_576)
+        whole = [process, *process.children()]
+        memory_mb = max(memory_mb, sum(one.memory_info().rss for one in whole) / 1_048_576)
     return {"at_once_first_rates_last_s": round(max(firsts), 2),
             "fetch_worker_mb": round(memory_mb, 1)}
 

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -30,6 +30,7 @@ from settings import Settings, load
 from suppliers.registry import chosen
 
 if TYPE_CHECKING:
+    from consumer.fetch import FetchWorkers
     from consumer.stays import Stays
 
 # Each builder imports what its consumer needs: one that books loads no arrays and no file systems.
@@ -217,12 +218,27 @@ def _search(settings: Settings, stop: threading.Event) -> Consumer:
 
 
 def _fetch(settings: Settings, stop: threading.Event) -> Consumer:
+    from consumer.beside import Beside
+
+    few = [name for name, one in chosen(settings).items() if not one.many_calls]
+    many = [name for name, one in chosen(settings).items() if one.many_calls]
+    if not few or not many:
+        return _fetchers(settings, stop, few or many)
+    # Python runs one thread of a process at a time: an answer with all rates of a supplier would
+    # wait for hundreds of small calls to others.
+    beside = Beside(lambda: _run(_fetchers(settings, stop, many), stop, lambda: None))
+    fetchers: FetchWorkers = _fetchers(settings, stop, few)
+    fetchers.beside = beside
+    return fetchers
+
+
+def _fetchers(settings: Settings, stop: threading.Event, suppliers: Sequence[str]) -> FetchWorkers:
     from consumer.fetch import FetchWorkers
     from consumer.fetch_queue import FetchQueue, part_timeout_s
     from consumer.fetch_workers import FetchWorkersAlive
 
     name = _own_name()
-    threads = dict.fromkeys(chosen(settings), settings.fetch_threads)
+    threads = dict.fromkeys(suppliers, settings.fetch_threads)
     client = bootstrap.connect_search_valkey(
         settings, connections=sum(threads.values()) + settings.loader_threads_max + 8
     )

@@ -21,6 +21,7 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
 from rq.worker import SimpleWorker
 
+from consumer.beside import Beside
 from consumer.fetch_queue import FetchQueue
 from consumer.fetch_workers import FetchWorkersAlive
 from errors import EngineAway
@@ -62,7 +63,12 @@ def fetch_part(raw: Mapping[str, Any]) -> None:
 
 
 class FetchWorkers:
-    """All RQ workers of this process. A step is a heartbeat."""
+    """All RQ workers of this process. A step is a heartbeat.
+
+    `beside` is the process that fetches from the other suppliers, if there is one.
+    """
+
+    beside: Beside | None = None
 
     def __init__(
         self,
@@ -101,7 +107,11 @@ class FetchWorkers:
                 ).start()
 
     def step(self) -> None:
-        """One heartbeat, and a wait for the next one."""
+        """One heartbeat, and a wait for the next one. Raises BerthError when the process beside
+        this one has ended.
+        """
+        if self.beside is not None:
+            self.beside.check()
         try:
             self._alive.beat(self._name)
         except EngineAway as away:
@@ -110,10 +120,14 @@ class FetchWorkers:
 
     def leave(self) -> None:
         """Let parts under way end, for a while; what is left another worker does again."""
+        if self.beside is not None:
+            self.beside.ask_to_end()
         with _counting:
             _counting.wait_for(lambda: _under_way == 0, END_WITHIN_S)
             left = _under_way
         self._fetcher.close()
+        if self.beside is not None:
+            self.beside.end(END_WITHIN_S)
         if left:
             log.info("%d parts are left to other workers", left)
             return  # the heartbeat runs out, and they are brought back

@@ -144,6 +144,8 @@ class RateSupplier(Protocol):
     # Most requests at once, and per second (0: no bound), of all workers together.
     at_once_max: int
     per_s_max: int
+    # Whether a part takes many small calls (hotel by hotel, polls, steps), or one with all rates.
+    many_calls: bool
 
     def fetch(self, query: RateQuery, part: Part) -> Iterator[FetchedChunk]:
         """The rates of the part's hotels, in chunks as they come.

@@ -24,6 +24,7 @@ class Ascenda:
     max_hotels_per_request = 1_000
     at_once_max = 100
     per_s_max = 0
+    many_calls = True
 
     def __init__(self, base_url: str, partner_id: str, terms: Terms) -> None:
         self._line = Line(self.name, base_url, terms)

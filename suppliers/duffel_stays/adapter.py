@@ -32,6 +32,7 @@ class DuffelStays:
     max_hotels_per_request = 10
     at_once_max = 60
     per_s_max = 0
+    many_calls = True
 
     def __init__(self, base_url: str, access_token: str, terms: Terms) -> None:
         self._line = Line(self.name, base_url, terms, {

@@ -27,6 +27,7 @@ class Hotelbeds:
     max_hotels_per_request = 250
     at_once_max = 100
     per_s_max = 0
+    many_calls = False
 
     def __init__(self, base_url: str, api_key: str, secret: str, terms: Terms) -> None:
         self._line = Line(self.name, base_url, terms)

@@ -52,6 +52,7 @@ class PerHotel:
     max_hotels_per_request = 1
     at_once_max = 50
     per_s_max = 0
+    many_calls = True
 
     def __init__(self, base_url: str, client_id: str, tokens: Tokens, terms: Terms) -> None:
         self._line = Line(self.name, base_url, terms)
