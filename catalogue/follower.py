@@ -18,6 +18,7 @@ from catalogue.listing import Index
 from catalogue.rows import Row
 from catalogue.shelf import Change, Cursor, Standing
 from catalogue.slugs import Words
+from catalogue.touched import Touched
 from errors import BerthError, CatalogueBuilding
 
 log = logging.getLogger(__name__)
@@ -52,20 +53,15 @@ class Snapshot(msgspec.Struct, frozen=True):
     index: Index
     words: Words
     cursor: Cursor
-    # Hotel -> the change that made it what it is. One dictionary for all snapshots of a
-    # generation: a reader that holds an old snapshot must not take an old copy for a new one.
-    changed: dict[str, int]
-
-    @property
-    def revision(self) -> tuple[int, int]:
-        """Of everything: it moves with each change of any hotel."""
-        return self.cursor.generation, self.cursor.seq
+    # One for all snapshots of a generation: a reader that holds an old snapshot must not take an
+    # old copy for a new one.
+    touched: Touched
 
     def revision_of(self, hotel_id: str) -> tuple[int, int]:
         """Of one hotel. Ask for it before the hotel is read: then a copy is never taken for newer
         than it is.
         """
-        return self.cursor.generation, self.changed.get(hotel_id, 0)
+        return self.cursor.generation, self.touched.hotels.get(hotel_id, 0)
 
 
 class Follower:
@@ -138,7 +134,8 @@ class Follower:
         for some in self._source.rows(standing.generation):  # type: ignore[attr-defined]
             rows.update((hotel_id, _ROW.decode(row)) for hotel_id, row in some.items())
         index = Index(rows.values())
-        found = Snapshot(index, Words(index), Cursor(standing.generation, standing.seq), {})
+        found = Snapshot(index, Words(index), Cursor(standing.generation, standing.seq),
+                         Touched())
         self._show(found)
         return found
 
@@ -162,8 +159,10 @@ class Follower:
         index = known.index.applied({
             hotel_id: _ROW.decode(row) if row else None for hotel_id, row in latest.items()
         })
-        known.changed.update(dict.fromkeys(latest, cursor.seq))
-        return Snapshot(index, Words(index), cursor, known.changed)
+        # Before anybody sees the new listing: no copy of the old one is good from now on.
+        ids = list(latest)
+        known.touched.note(ids, index.differences(known.index, ids), cursor.seq)
+        return Snapshot(index, Words(index), cursor, known.touched)
 
     def _show(self, snapshot: Snapshot | None) -> None:
         with self._changed:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +42,20 @@ _COLUMNS = {
     "rating": np.int64, "price": np.int64, "amenities": np.uint64, "score": np.float64,
     "tie": np.uint64, "alive": np.bool_,
 }  # fmt: skip
+# Names of filters and orders that are not those of their columns. Age is no column: it stays.
+_COLUMN_OF = {"amenity": "amenities"}
+_ORDERED_BY = {Order.RECO: "score", Order.PRICE_ASC: "price", Order.PRICE_DESC: "price"}
 _NONE = -1
 # Facets of which a hotel has one value, and the field of Filters that selects among them.
 _SINGLE = {"city": "cities", "country": "countries", "stars": "stars", "type": "types"}
+
+
+class Difference(NamedTuple):
+    """A hotel, which stays where it is, has other values in these columns."""
+
+    city: str
+    country: str
+    columns: frozenset[str]
 
 
 class Index:
@@ -72,10 +83,14 @@ class Index:
         new = Index.__new__(Index)
         # Vocabularies only grow, so both may share them.
         new.vocabularies, new.currency = self.vocabularies, self.currency
-        new.ids, new.slugs = list(self.ids), dict(self.slugs)
-        new._slug_of, new._positions = dict(self._slug_of), dict(self._positions)
-        new._created = list(self._created)
         new._columns = {name: column.copy() for name, column in self._columns.items()}
+        # What most changes leave alone is shared as well: copies of it take longer than the rest.
+        stays = all(row is not None and self._is_at(row) for row in changes.values())
+        new.ids = self.ids if stays else list(self.ids)
+        new.slugs = self.slugs if stays else dict(self.slugs)
+        new._slug_of = self._slug_of if stays else dict(self._slug_of)
+        new._positions = self._positions if stays else dict(self._positions)
+        new._created = self._created if stays else list(self._created)
         new._forget()
         for hotel_id, row in changes.items():
             position = new._positions.get(hotel_id)
@@ -83,7 +98,27 @@ class Index:
                 new._columns["alive"][position] = False
                 new.slugs.pop(new._slug_of.pop(hotel_id, ""), None)
         new._put(row for row in changes.values() if row is not None)
+        if stays:
+            new._remember(self)
         return new
+
+    def differences(self, before: Index, hotel_ids: Sequence[str]) -> list[Difference] | None:
+        """In what these hotels differ from an index that came before; None when more than their
+        columns does: some came or went or moved, or words or the currency are other ones.
+        """
+        if (self.ids is not before.ids or self.currency != before.currency
+                or self._words != before._words):
+            return None
+        where = self.positions(hotel_ids)
+        differ = {name: before._columns[name][where] != column[where]
+                  for name, column in self._columns.items()}
+        cities, countries = (self.vocabularies[name].values for name in ("city", "country"))
+        return [
+            Difference(cities[self._columns["city"][position]],
+                       countries[self._columns["country"][position]],
+                       frozenset(name for name, each in differ.items() if each[number]))
+            for number, position in enumerate(where)
+        ]
 
     def hotel_id_of(self, slug: str) -> str | None:
         """The hotel at this address."""
@@ -145,6 +180,22 @@ class Index:
         self._bits: dict[tuple[str, int], Bits] = {}
         self._ranks: dict[Order, tuple[Positions, Positions]] = {}
 
+    def _remember(self, before: Index) -> None:
+        """Take over what was worked out of columns that are the same."""
+        same = {name for name, column in self._columns.items()
+                if np.array_equal(column, before._columns[name])}
+        self._bits = {key: bits for key, bits in dict(before._bits).items()
+                      if _COLUMN_OF.get(key[0], key[0]) in same}
+        self._ranks = {order: found for order, found in dict(before._ranks).items()
+                       if _ORDERED_BY.get(order, "tie") in same}
+
+    def _is_at(self, row: Row) -> bool:
+        """Whether this hotel is here, as old and at the same address."""
+        position = self._positions.get(row.hotel_id)
+        return (position is not None and self._created[position] == row.created_at
+                and self._slug_of.get(row.hotel_id) == row.slug
+                and self.slugs.get(row.slug) == row.hotel_id)
+
     def _put(self, rows: Iterable[Row]) -> None:
         fresh: dict[str, Row] = {row.hotel_id: row for row in rows}
         for hotel_id in fresh:
@@ -161,14 +212,17 @@ class Index:
         if values:
             for name, cells in zip(_COLUMNS, zip(*values, strict=True), strict=True):
                 self._columns[name][where] = cells
+        self._words = tuple(words.version for words in self.vocabularies.values())
         for hotel_id, row in fresh.items():
+            self.currency = row.currency
+            if self._is_at(row):
+                continue  # these may be another index's too
             before = self._slug_of.get(hotel_id)
             if before is not None and self.slugs.get(before) == hotel_id:
                 del self.slugs[before]
             self.slugs[row.slug] = hotel_id
             self._slug_of[hotel_id] = row.slug
             self._created[self._positions[hotel_id]] = row.created_at
-            self.currency = row.currency
 
     def _values(self, row: Row) -> tuple[Any, ...]:
         """A row in the order of _COLUMNS."""

@@ -96,8 +96,10 @@ class Vocabulary:
     def __init__(self) -> None:
         self.values: list[str] = []
         self.labels: list[str] = []
+        # Moves with every new value and every new label.
+        self.version = 0
         self._codes: dict[str, int] = {}
-        self._order: npt.NDArray[np.intp] = np.zeros(0, np.intp)
+        self._order: tuple[int, npt.NDArray[np.intp]] = (0, np.zeros(0, np.intp))
 
     def code(self, value: str, label: str) -> int:
         """The code of a value, new or known; the latest label is the one that is shown."""
@@ -106,7 +108,10 @@ class Vocabulary:
             found = self._codes[value] = len(self.values)
             self.values.append(value)
             self.labels.append(label)
-        self.labels[found] = label
+            self.version += 1
+        elif self.labels[found] != label:
+            self.labels[found] = label
+            self.version += 1
         return found
 
     def find(self, value: str) -> int | None:
@@ -117,9 +122,11 @@ class Vocabulary:
         """The place of each code among the labels, so that equal counts stand the same way in
         every process.
         """
-        known = self._order
-        if len(known) != len(self.labels):
-            known = self._order = np.argsort(np.argsort(np.array(self.labels), kind="stable"))
+        version, known = self._order
+        if version != self.version:
+            version = self.version
+            known = np.argsort(np.argsort(np.array(self.labels), kind="stable"))
+            self._order = (version, known)
         return known
 
     def label(self, value: str) -> str:

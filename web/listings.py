@@ -1,8 +1,9 @@
 """Finished answers of this process: read from Valkey once, kept until a change is heard of.
 
-A hotel's page is kept until that hotel changes, a page of the listing until any hotel does: what
-many look at is asked for and put together once. Nothing of a visitor is in them. Copies are shown
-only while the changes are followed closely; else each request asks Valkey.
+A hotel's page is kept until that hotel changes, a page of the listing until a change touches it
+(catalogue/touched.py): what many look at is asked for and put together once. Nothing of a visitor
+is in them. Copies are shown only while the changes are followed closely; else each request asks
+Valkey.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 from catalogue.follower import Follower, Snapshot
 from catalogue.recommender import Recommender, Scores
 from catalogue.rows import Page, Value
-from catalogue.shelf import CatalogueReader, Part
+from catalogue.shelf import CatalogueReader, Cursor, Part
 from errors import BadInput
 from web.listing_query import Query, address
 from web.listing_view import FACET_SHOWN, html
@@ -39,6 +40,18 @@ class Kept(msgspec.Struct, frozen=True):
     etag: str
 
 
+class _Copy(msgspec.Struct, frozen=True):
+    """A finished page of the listing, what it shows, and what it was made of: the snapshot's
+    cursor and the model's version.
+    """
+
+    made: Kept
+    query: Query
+    hotel_ids: list[str]
+    cursor: Cursor
+    model: str
+
+
 class PageGone(BadInput):
     """A page past the last one."""
 
@@ -56,9 +69,8 @@ class Listings:
         self._reader = reader
         self._recommender = recommender
         self._lock = Lock()
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._kept: OrderedDict[str, _Copy] = OrderedDict()
         self._kept_bytes = 0
-        self._revision: tuple[tuple[int, int], str] = ((0, 0), "")
         self._hotels: OrderedDict[str, tuple[tuple[int, int], Part]] = OrderedDict()
 
     def start(self) -> None:
@@ -110,25 +122,28 @@ class Listings:
         return self._hotel_copy(hotel_id, snapshot.revision_of(hotel_id))
 
     def kept(self, name: str, snapshot: Snapshot) -> Kept | None:
-        """What was made for this address since the last change."""
+        """What was made for this address, if nothing has touched it since."""
+        model = self._recommender.version
         with self._lock:
-            revision = self._revision_of(snapshot)
-            if self._revision != revision:
-                self._kept.clear()
-                self._kept_bytes = 0
-                self._revision = revision
+            found = self._kept.get(name)
+            if found is None or not self._follower.is_trusted:
                 return None
-            found = self._kept.get(name) if self._follower.is_trusted else None
-            if found is not None:
-                self._kept.move_to_end(name)
-            return found
+            if not _is_current(found, snapshot, model):
+                self._drop(name)
+                return None
+            self._kept.move_to_end(name)
+            return found.made
 
     def page(self, name: str, query: Query, snapshot: Snapshot) -> Kept:
         """The page of a query. Raises PageGone past the last."""
+        model = self._recommender.version
         page = _found(query, snapshot, self._recommender.general(snapshot), FACET_SHOWN)
         cards = self._reader.cards(page.hotel_ids)
         body = html(query, page, snapshot, [card for card in cards if card is not None])
-        return self._keep(name, body, snapshot, whole=None not in cards)
+        made = _made(body)
+        if None not in cards:
+            self._keep(name, _Copy(made, query, page.hotel_ids, snapshot.cursor, model))
+        return made
 
     def personal(
         self, query: Query, snapshot: Snapshot, visitor: str, seen: Sequence[str]
@@ -146,6 +161,7 @@ class Listings:
 
     def document(self, name: str, query: Query, snapshot: Snapshot) -> Kept:
         """The same as JSON."""
+        model = self._recommender.version
         page = _found(query, snapshot, self._recommender.general(snapshot))
         briefs = self._reader.briefs(page.hotel_ids)
         body = msgspec.json.encode({
@@ -157,25 +173,41 @@ class Listings:
             "facets": {facet: [_value(value) for value in values]
                        for facet, values in page.facets.items()},
         })  # fmt: skip
-        return self._keep(name, body, snapshot, whole=None not in briefs)
-
-    def _keep(self, name: str, body: bytes, snapshot: Snapshot, *, whole: bool) -> Kept:
         made = _made(body)
-        with self._lock:
-            # A hotel that went away meanwhile left a gap: the next one to ask gets it right.
-            if (whole and self._revision == self._revision_of(snapshot)
-                    and name not in self._kept):
-                self._kept[name] = made
-                self._kept_bytes += len(name) + len(made.body)
-                while self._kept_bytes > KEPT_MAX_BYTES:
-                    gone, oldest = self._kept.popitem(last=False)
-                    self._kept_bytes -= len(gone) + len(oldest.body)
+        if None not in briefs:
+            self._keep(name, _Copy(made, query, page.hotel_ids, snapshot.cursor, model))
         return made
 
+    def _keep(self, name: str, copy: _Copy) -> None:
+        """Keep it, though it may be out of date by now: `kept` sees that.
 
-    def _revision_of(self, snapshot: Snapshot) -> tuple[tuple[int, int], str]:
-        """Of everything that a listing shows: the hotels, and the model that orders them."""
-        return snapshot.revision, self._recommender.version
+        Not for a page with a gap, of a hotel that went away meanwhile: the next one to ask gets
+        it right.
+        """
+        with self._lock:
+            self._drop(name)
+            self._kept[name] = copy
+            self._kept_bytes += _size(name, copy)
+            while self._kept_bytes > KEPT_MAX_BYTES:
+                self._drop(next(iter(self._kept)))
+
+    def _drop(self, name: str) -> None:
+        gone = self._kept.pop(name, None)
+        if gone is not None:
+            self._kept_bytes -= _size(name, gone)
+
+
+def _is_current(copy: _Copy, snapshot: Snapshot, model: str) -> bool:
+    """Whether the page would come out the same now. One made of a later snapshot is good too:
+    who holds an earlier one was on the way when the change came.
+    """
+    return (copy.cursor.generation == snapshot.cursor.generation and copy.model == model
+            and snapshot.touched.last(copy.query.filters, copy.query.order, copy.hotel_ids)
+            <= copy.cursor.seq)
+
+
+def _size(name: str, copy: _Copy) -> int:
+    return len(name) + len(copy.made.body)
 
 
 def _made(body: bytes) -> Kept:

@@ -185,6 +185,31 @@ def test_a_change_is_followed_by_the_page_and_by_the_listing(
     assert "Quiet Heron 77" in text_of(client, "/hotels/new-house")
 
 
+def test_a_change_drops_the_copies_that_it_touches_and_no_others(
+    client: FlaskClient, catalogue: redis.Redis
+) -> None:
+    services: Services = client.application.extensions["berth"]
+    listings = services.listings
+
+    def kept(path: str) -> object:
+        return listings.kept(f"{path}?", listings.snapshot())
+
+    lisbon, porto = "/hotels/hotels-in-lisbon", "/hotels/hotels-in-porto"
+    takes = {"Accept-Encoding": "gzip"}
+    for path in (lisbon, porto):
+        client.get(path, headers=takes)
+    copy = kept(porto)
+    assert copy is not None
+    assert kept(lisbon) is not None
+    change(catalogue, hotel(0, stars=2, price_from="1.50", rating="9.9"))
+    eventually(lambda: "€1.50" in text_of(client, lisbon), WITHIN_S, "the listing follows")
+    assert kept(porto) is copy
+    change(catalogue, hotel(0, stars=1, price_from="1.50", rating="9.9"))
+    eventually(lambda: kept(porto) is not copy, WITHIN_S, "counts of stars are on every page")
+    shelve(catalogue, HOTELS[:5], generation=2)
+    eventually(lambda: kept(lisbon) is None, WITHIN_S, "a generation has copies of its own")
+
+
 def test_another_generation_is_followed(client: FlaskClient, catalogue: redis.Redis) -> None:
     assert listed(client)["total"] == len(HOTELS)
     shelve(catalogue, HOTELS[:5], generation=2)
