@@ -193,7 +193,7 @@ def _profile(story: Story) -> Profile:
         booking_consumers=2, reservation_workers=1, threads=1, heartbeat_ms=500,
         parallel_from=100, backlog_max_jobs=60, supplier_attempts=2,
         flight_failure_rate=story.flight_failure_rate, room_failure_rate=story.room_failure_rate,
-        rate_share=0.0, storm_s=0.0, second_road=False, fault_rate=0.0,
+        rate_share=0.0, vendor_timeout_s=1.0, storm_s=0.0, second_road=False, fault_rate=0.0,
         focus=dict.fromkeys(FOCUSES, 0.0),
         fates={}, split_rate=1.0, leg_ms={}, slow_rate=0.0, slow_ms=0.0, late_ms=0.0,
         kill_every_s=1_000.0, pause_every_s=1_000.0, jump_every_s=1_000.0,

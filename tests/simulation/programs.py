@@ -35,8 +35,6 @@ EMAILS = ("ann@example.org", "Ann@Example.org", "bob@example.org", "cho@example.
           "dora@example.org", "eve@example.org", "Eve@example.org")  # fmt: skip
 IDEMPOTENCY_TTL_S = 3_600
 BACKLOG_MAX_BYTES = 1_000_000
-# Three of these must outlast the calls of a check and a booking, and the pauses between.
-VENDOR_TIMEOUT_S = 10.0
 
 
 class Consumer(Protocol):
@@ -157,7 +155,7 @@ def reservation_main(around: Surroundings, process: Process) -> None:
         work, Saga(around.store(process), supplier, Stays(
             {name: VendorClient(around.network, process, server)
              for name, server in around.vendors.items()},
-            place=lambda _: nullcontext(), timeout_s=VENDOR_TIMEOUT_S,
+            place=lambda _: nullcontext(), timeout_s=profile.vendor_timeout_s,
             attempts=min(2, profile.supplier_attempts), backoff_max_s=0.3, stop=_event(process),
             now_ms=lambda: (EPOCH_US + around.network.kernel.now_us) // 1_000,
         )), threads=profile.threads,

@@ -51,6 +51,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     flight_failure_rate: float
     room_failure_rate: float
     rate_share: float
+    vendor_timeout_s: float
     storm_s: float
     second_road: bool
     fault_rate: float
@@ -101,6 +102,8 @@ def draw_profile(rng: random.Random) -> Profile:
         flight_failure_rate=rng.choice((0.0, 0.3, 0.5)),
         room_failure_rate=rng.choice((0.0, 0.0, 0.3)),
         rate_share=rng.choice((0.0, 0.3, 0.6)),
+        # Three of these must outlast the calls of a check and a booking, and the pauses between.
+        vendor_timeout_s=10.0,
         storm_s=rng.choice((6.0, 12.0, 20.0)),
         second_road=rng.random() < 0.3,
         fault_rate=rng.choice((0.005, 0.02, 0.05)),
