@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 from axe_core_python.selenium import Axe
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from ulid import ULID
 
@@ -55,11 +56,18 @@ def look_for_rooms(browser: Browser, destination: str) -> None:
 
 def choose(browser: Browser) -> tuple[str, str]:
     """Follow the first "Book"; the hotel's name and the price that stood beside it."""
-    browser.wait(lambda: browser.find(".stay .book").is_displayed(), "rates show")
-    hotel, price = browser.text(".stay h3"), browser.text(".stay .stay-price .price")
-    browser.driver.get(browser.find(".stay .book").get_attribute("href") or "")
+    hotel, price, address = browser.wait(lambda: offer(browser), "rates show")
+    browser.driver.get(address)
     assert browser.path.startswith("/rates/")
     return hotel, price.splitlines()[-1]
+
+
+def offer(browser: Browser) -> tuple[str, str, str]:
+    """Name, price and address of the first stay: all of one, for another may come before it."""
+    stay = browser.find(".stay")
+    name, price, book = (stay.find_element(By.CSS_SELECTOR, css)
+                         for css in ("h3", ".stay-price .price", ".book"))
+    return name.text, price.text, book.get_attribute("href") or ""
 
 
 @pytest.mark.parametrize(("javascript", "width", "city"), [
