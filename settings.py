@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from msgspec import Meta
 
+import shapes
 from errors import SettingsError
 
 ENGINES_FILE = "engines.json"
@@ -396,7 +397,7 @@ def load(
     fields = {name: source[name.upper()] for name in Settings.__struct_fields__
               if source.get(name.upper(), "") != ""}
     try:
-        settings = msgspec.convert(fields, Settings, strict=False)
+        settings = shapes.convert(fields, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(str(error))) from None
     if settings.hold_s <= settings.saga_worst_case_s:
@@ -429,8 +430,8 @@ def _with_embedded_engines(settings: Settings) -> Settings:
     # Beside a REDIS_URL from outside, searches and pages are its next databases.
     names = {"mongo_url"} if settings.redis_url else set(ENGINE_ADDRESSES)
     try:
-        found = msgspec.json.decode((Path(settings.data_dir) / ENGINES_FILE).read_bytes(),
-                                    type=dict[str, str])
+        found = shapes.decode((Path(settings.data_dir) / ENGINES_FILE).read_bytes(),
+                                    dict[str, str])
     except (FileNotFoundError, msgspec.MsgspecError):
         return settings
     return msgspec.structs.replace(settings, **{

@@ -12,6 +12,7 @@ import redis
 from bson import Decimal128
 from bson.datetime_ms import DatetimeMS
 
+import shapes
 from audit.documents import Document
 from audit.findings import Findings, Kind
 from audit.orders import Sold, whole
@@ -55,7 +56,7 @@ def read_package(document: Document) -> Package | None:
     )
     if not fits:
         return None
-    return msgspec.convert(
+    return shapes.convert(
         {
             "id": package_id,
             "quota": quota,
@@ -105,7 +106,7 @@ def check_shelf(
 
 def _differences(package: Package, live: int, shown: bytes, door: bytes) -> Iterator[str]:
     try:
-        view = msgspec.json.decode(shown, type=dict[str, Any])
+        view = shapes.decode(shown, dict[str, Any])
         price = Decimal(str(view.get("price")))
     except (msgspec.MsgspecError, InvalidOperation) as error:
         yield f"is shown as something that cannot be read: {type(error).__name__}"

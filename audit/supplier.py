@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import msgspec
 import requests
 
+import shapes
 from audit.documents import Document, Snapshot
 from audit.findings import Findings, Kind
 from audit.orders import LIVE
@@ -95,7 +96,7 @@ class SupplierBook:
         while after is not None:
             raw = self._get(f"/api/{word}/reservations", {"after": after, "limit": str(PAGE)})
             try:
-                page = msgspec.json.decode(raw, type=_Page)
+                page = shapes.decode(raw, _Page)
             except msgspec.MsgspecError as error:
                 raise SupplierAway(f"its book cannot be read: {error}") from error
             yield from page.reservations
@@ -108,7 +109,7 @@ class SupplierBook:
             raw = self._get("/api/simulator/stays", {
                 "after_vendor": vendor, "after_reference": reference, "limit": str(PAGE)})
             try:
-                page = msgspec.json.decode(raw, type=_Stays).stays
+                page = shapes.decode(raw, _Stays).stays
             except msgspec.MsgspecError as error:
                 raise SupplierAway(f"its stays cannot be read: {error}") from error
             yield from page

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from flask import Flask, request
 from markupsafe import Markup
 from pymongo.database import Database
 
 import bootstrap
+import shapes
 from booking.documents import Document
 from catalogue import shell, words
 from catalogue.facade import facade
@@ -52,7 +52,7 @@ def listing() -> Flask:
         answer = next(iter(found.aggregate(_pipeline(city, stars))))
         total = answer["total"][0]["n"] if answer["total"] else 0
         cards = "".join(
-            card.render(hotel=msgspec.convert(one["hotel"], Hotel), words=words, facade=facade,
+            card.render(hotel=shapes.convert(one["hotel"], Hotel), words=words, facade=facade,
                         image=Image("dawn", ""))
             for one in answer["page"]
         )

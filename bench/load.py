@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+import shapes
 from bench.world import PACKAGE_ID, BenchError
 
 # One for each thread of the web by default, so that all of them have something to do.
@@ -82,7 +83,7 @@ class Loading:
         if self._process.returncode or not told:
             raise BenchError(f"wrk failed: {errors or told}")
         found = json.loads(told.splitlines()[-1])
-        return msgspec.convert({**found, "connections": self._connections}, Load)
+        return shapes.convert({**found, "connections": self._connections}, Load)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+import shapes
 from booking.commands import VERSION, PlaceRateOrder, Placing
 from booking.model import NO_PACKAGE, Event, Order, RateFacts, RateOffer, Reason, State
 
@@ -33,7 +34,7 @@ def encode(letter: DeadLetter) -> bytes:
 
 def decode(raw: bytes) -> DeadLetter:
     """The letter of a list item."""
-    return msgspec.json.decode(raw, type=DeadLetter)
+    return shapes.decode(raw, DeadLetter)
 
 
 def named_by(raw: bytes) -> tuple[str, str]:
@@ -66,7 +67,7 @@ def order_of_status(order_id: str, status: Mapping[str, str], now_ms: int) -> Or
     order = _rejected(order_id, status["email"], package_id, accepted_ms, now_ms)
     if "rate" not in status:
         return order
-    facts = msgspec.json.decode(status["rate"], type=RateFacts)
+    facts = shapes.decode(status["rate"], RateFacts)
     return msgspec.structs.replace(order, rate=RateOffer(facts, vendor_key=""))
 
 

@@ -18,6 +18,7 @@ from bson import Decimal128
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
+import shapes
 from booking.model import (
     LIMIT_MAX,
     MOMENT_END_MS,
@@ -294,7 +295,7 @@ def read_package(document: Document) -> Package:
 def _about(value: object) -> PackageAbout | None:
     """A description that is not whole is not shown. It is no reason to stop a sale."""
     try:
-        return msgspec.convert(value, PackageAbout)
+        return shapes.convert(value, PackageAbout)
     except msgspec.ValidationError:
         return None
 

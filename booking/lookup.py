@@ -9,6 +9,7 @@ import re
 import msgspec
 import redis
 
+import shapes
 from booking.model import Order, PackageFacts, RateFacts, Reason, State
 from booking.store import BookingStore
 from engine_errors import valkey_errors
@@ -80,8 +81,8 @@ class OrderLookup:
             order_id=order_id,
             state=State.QUEUED,
             reason=None,
-            package=msgspec.json.decode(package, type=PackageFacts) if package else None,
-            rate=msgspec.json.decode(rate, type=RateFacts) if rate else None,
+            package=shapes.decode(package, PackageFacts) if package else None,
+            rate=shapes.decode(rate, RateFacts) if rate else None,
             flight_ticket_number=None,
             hotel_reservation_number=None,
             position=max(1, int(status[b"seq"]) - applied),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+import shapes
 from catalogue.documents import (
     IMAGES_MAX,
     CityDocument,
@@ -121,7 +122,7 @@ def _nights(
 
 def _read(document: Mapping[str, Any], kind: type[T]) -> T | Unfit:
     try:
-        return msgspec.convert(document, kind)
+        return shapes.convert(document, kind)
     except msgspec.ValidationError as error:
         return Unfit(str(error))
 

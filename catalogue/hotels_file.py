@@ -31,6 +31,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
+import shapes
 from catalogue import documents as d
 from catalogue.documents import Document
 from errors import BadInput
@@ -152,7 +153,7 @@ class Reader:
     def _json(self) -> Iterator[tuple[str, dict[str, Any]]]:
         raw = self._path.read_bytes()
         try:
-            found = msgspec.json.decode(raw, type=dict[str, list[msgspec.Raw]] | list[msgspec.Raw])
+            found = shapes.decode(raw, dict[str, list[msgspec.Raw]] | list[msgspec.Raw])
         except msgspec.MsgspecError as error:
             raise BadInput(f"{self._path} is not valid JSON: {error}. Nothing was changed."
                            ) from None
@@ -189,7 +190,7 @@ def _checked(raw: dict[str, Any]) -> HotelRow:
     numbers = {name: str(raw[name]) for name in ("price", "rating")
                if isinstance(raw.get(name), int | float)}
     try:
-        row = msgspec.convert({**raw, **numbers}, HotelRow, strict=False)
+        row = shapes.convert({**raw, **numbers}, HotelRow, strict=False)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `$.")
         raise BadInput(text, field=path.rstrip("`")) from None

@@ -17,6 +17,7 @@ AMENITIES_MAX = 64
 RATINGS = (9, 8, 7, 6)
 STARS = (5, 4, 3, 2, 1)
 
+
 class Order(StrEnum):
     """Orders of a listing."""
 

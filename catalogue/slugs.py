@@ -17,6 +17,7 @@ from functools import lru_cache
 
 import msgspec
 
+import shapes
 from catalogue.listing import Index
 from catalogue.rows import Filters, Vocabulary
 
@@ -80,7 +81,7 @@ class Words:
         for noun in sorted(nouns, key=len, reverse=True):
             for more in self._clauses(slug[len(noun):]):
                 kind = {} if noun == ANY_TYPE else {"types": (self.types[noun],)}
-                return msgspec.convert({**found, **kind, **more}, Filters)
+                return shapes.convert({**found, **kind, **more}, Filters)
         return None
 
     def _clauses(self, text: str) -> Iterator[Mapping[str, tuple[str, ...]]]:
@@ -138,7 +139,7 @@ class Words:
         for name in near:
             where = ({"cities": (self.cities[name],)} if name in self.cities
                      else {"countries": (self.countries[name],)})
-            filters = msgspec.convert({"stars": stars, "types": types, **where}, Filters)
+            filters = shapes.convert({"stars": stars, "types": types, **where}, Filters)
             found.append((self.slug_of(filters).path, self.title(filters)))
         return found
 

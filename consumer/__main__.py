@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 import bootstrap
+import shapes
 from errors import BerthError, EngineAway, NewerJob, SettingsError
 from queues.fitness import check_valkey, memory_percent
 from queues.keys import FEEDBACK, INTERACTIONS, SEARCH
@@ -120,7 +121,7 @@ def _booking(settings: Settings, stop: threading.Event) -> Consumer:
     store = bootstrap.booking_store(settings)
     _when_engines_answer(partial(check_valkey, client), stop)
     _when_engines_answer(store.check_indexes, stop)
-    limits = msgspec.convert(settings, Limits, from_attributes=True)
+    limits = shapes.convert(settings, Limits, from_attributes=True)
     return BookingConsumer(
         bootstrap.booking_queue(settings, client),
         store,

@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import msgspec
 import rq
 from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
 from rq.worker import SimpleWorker
 
+import shapes
 from consumer.beside import Beside
 from consumer.fetch_queue import FetchQueue
 from consumer.fetch_workers import FetchWorkersAlive
@@ -55,7 +55,7 @@ def fetch_part(raw: Mapping[str, Any]) -> None:
     with _counting:
         _under_way += 1
     try:
-        _fetcher.run(msgspec.convert(raw, FetchPart))
+        _fetcher.run(shapes.convert(raw, FetchPart))
     finally:
         with _counting:
             _under_way -= 1

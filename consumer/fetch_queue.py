@@ -20,6 +20,7 @@ from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+import shapes
 from engine_errors import valkey_errors
 from queues.keys import fetch_queue
 from suppliers.fetching import FetchPart
@@ -106,7 +107,7 @@ class FetchQueue:
         return again
 
     def _again(self, job: Job, timeout_s: int) -> bool:
-        part = msgspec.convert(job.args[0], FetchPart)
+        part = shapes.convert(job.args[0], FetchPart)
         number = int(job.id.partition(_AGAIN)[2] or 0) + 1
         if number > AGAIN_MAX:
             log.warning("a part of %s is given up: its workers died %d times", part.supplier,

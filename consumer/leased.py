@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 
 from errors import EngineAway, LeaseLost
 from queues.reliable import Lease, ReliableQueue
@@ -14,7 +15,7 @@ STANDBY_PAUSE_S = 0.5
 ENGINE_PAUSE_S = 0.2
 
 
-class LeasedConsumer:
+class LeasedConsumer(ABC):
     """The lease around a beat of `work`. A subclass says what a beat is."""
 
     def __init__(self, queue: ReliableQueue, *, name: str, stop: threading.Event) -> None:
@@ -23,11 +24,11 @@ class LeasedConsumer:
         self._name = name
         self._lease: Lease | None = None
 
+    @abstractmethod
     def work(self, lease: Lease) -> None:
         """One beat, with the lease held when it begins. May raise EngineAway and LeaseLost: what
         was taken is still in flight, and comes again.
         """
-        raise NotImplementedError
 
     def step(self) -> None:
         """One beat, or a pause while another one works or an engine is away."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+import shapes
 from consumer.fetch_queue import FetchQueue, part_timeout_s
 from consumer.leased import ENGINE_PAUSE_S, LeasedConsumer
 from errors import BrokenJob, EngineAway, NewerJob
@@ -157,6 +158,6 @@ def decode(raw: bytes) -> SearchQuery:
         version = head.get("v", VERSION) if isinstance(head, dict) else VERSION
         if isinstance(version, int) and version > VERSION:
             raise NewerJob(f"a search job of version {version}")
-        return msgspec.json.decode(raw, type=RunSearch).query
+        return shapes.decode(raw, RunSearch).query
     except msgspec.MsgspecError as error:
         raise BrokenJob(f"a search job that cannot be read: {error}") from error

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-import msgspec
-
 import bootstrap
+import shapes
 from catalogue.feedback import FeedbackStore, TasteShelf
 from catalogue.rows import Row
 from catalogue.taste import features_of
@@ -28,9 +27,8 @@ def train() -> int:
         store = FeedbackStore(bootstrap.database(settings, mongo))
         learned_from = store.count()
         reader = bootstrap.catalogue_reader(valkey)
-        decode = msgspec.json.Decoder(Row).decode
         hotels = {
-            hotel_id: features_of(decode(row))
+            hotel_id: features_of(shapes.decode(row, Row))
             for some in reader.rows(reader.standing().generation)
             for hotel_id, row in some.items()
         }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+import shapes
 from errors import EngineUnfit
 
 LOOPBACK = "127.0.0.1"
@@ -53,7 +54,7 @@ def free_port() -> int:
 def remembered_ports(memory: Path, names: Iterable[str]) -> dict[str, int]:
     """A free port for each name: last time's where that is still free. Written to `memory`."""
     try:
-        last = msgspec.json.decode(memory.read_bytes(), type=dict[str, int])
+        last = shapes.decode(memory.read_bytes(), dict[str, int])
     except (FileNotFoundError, msgspec.MsgspecError):
         last = {}  # no memory, or one cut short by a full disk: any free port serves
     chosen: dict[str, int] = {}

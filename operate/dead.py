@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import redis
 
+import shapes
 from booking import dead_letters
 from booking.dead_letters import DeadLetter
 from booking.model import Order
@@ -165,7 +166,7 @@ def _found(n: int, raw: bytes | str) -> Found:
     raw = raw.encode() if isinstance(raw, str) else raw
     letter = dead_letters.decode(raw)
     try:
-        head = msgspec.json.decode(letter.job, type=_Head)
+        head = shapes.decode(letter.job, _Head)
     except msgspec.MsgspecError:
         head = _Head()
     digest = hashlib.blake2b(raw, digest_size=4).hexdigest()

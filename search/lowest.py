@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import redis
 
+import shapes
 from engine_errors import valkey_errors
 from queues.keys import SEARCH, SearchKeys
 from search.model import Entry
@@ -76,7 +77,7 @@ class LowestRates:
         with valkey_errors():
             found: Any = self._client.zrange(self._keys.lowest(hotel_id), 0, -1)
         for raw in found:
-            rate = msgspec.json.decode(raw, type=Lowest)
+            rate = shapes.decode(raw, Lowest)
             if rate.expires_ms > now_ms:
                 return rate
         return None

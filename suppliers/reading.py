@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+import shapes
 from errors import SupplierAway
 from suppliers.rates import FetchedChunk, HotelError, Rate, Unreadable
 
@@ -34,7 +35,7 @@ def document(body: bytes, shape: type[T]) -> T:
 def piece(raw: bytes | msgspec.Raw, shape: type[T]) -> T:
     """One piece of an answer. Raises Unreadable."""
     try:
-        return msgspec.json.decode(raw, type=shape)
+        return shapes.decode(raw, shape)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(str(error)) from error
 

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, current_app, render_template, request
 from msgspec import UNSET, Meta
 from werkzeug.exceptions import UnsupportedMediaType
 
+import shapes
 from booking import intake
 from booking.lookup import OrderView
 from booking.model import LIVE, State
@@ -59,7 +60,7 @@ def body_of(kind: type[Body]) -> Body:
         raise UnsupportedMediaType("Send the body as application/json.")
     raw = request.get_data(cache=False)
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return shapes.decode(raw, kind)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `$")
         pointer = path.rstrip("`").replace(".", "/")

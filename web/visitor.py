@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 from flask import session
 
+import shapes
+
 ORDERS_MAX = 20
 # A browser drops a cookie above 4 kB: what the addresses may take together, in characters.
 EMAILS_MAX_CHARS = 1_200
@@ -37,7 +39,7 @@ def orders() -> list[KnownOrder]:
     """What this browser knows, the latest first."""
     kept: Any = session.get(_NAME, [])
     try:
-        return msgspec.convert(kept, list[KnownOrder])
+        return shapes.convert(kept, list[KnownOrder])
     except msgspec.ValidationError:
         return []  # a cookie of an earlier version; its visitor finds the order by the query page
 

@@ -17,6 +17,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from ulid import ULID
 from werkzeug.wrappers import Response as BaseResponse
 
+import shapes
 from catalogue import words
 from catalogue.feedback import Kind
 from catalogue.interest import Interest
@@ -64,7 +65,7 @@ def visitor_of(asking: Request) -> Visitor | None:
     if not raw:
         return None
     try:
-        return msgspec.convert(_signer().loads(raw), Visitor)
+        return shapes.convert(_signer().loads(raw), Visitor)
     except (BadData, msgspec.ValidationError):
         return None  # somebody else's, or of an earlier version
 

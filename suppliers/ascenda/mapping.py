@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
+import shapes
 from errors import SupplierAway, SupplierDeclined
 from suppliers import reading
 from suppliers.places import cities
@@ -168,7 +169,7 @@ def room_prices(body: bytes, pinned: Rate) -> tuple[bool, Recheck]:
 
 def key_of(rate: Rate) -> Key:
     """What was put into the rate's `vendor_key`."""
-    return msgspec.json.decode(rate.vendor_key, type=Key)
+    return shapes.decode(rate.vendor_key, Key)
 
 
 def refusal(body: bytes) -> str:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
+import shapes
 from errors import SupplierAway, SupplierDeclined
 from suppliers import reading
 from suppliers.places.hotel_ids import DUFFEL_STAYS
@@ -219,7 +220,7 @@ def quoted(body: bytes, pinned: Rate) -> Recheck:
 
 def key_of(rate: Rate) -> Key:
     """What was put into the rate's `vendor_key`."""
-    return msgspec.json.decode(rate.vendor_key, type=Key)
+    return shapes.decode(rate.vendor_key, Key)
 
 
 def refusal(body: bytes) -> str:

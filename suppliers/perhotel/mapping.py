@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
+import shapes
 from errors import SupplierAway, SupplierDeclined
 from suppliers import reading
 from suppliers.http import IssuedToken
@@ -136,7 +137,7 @@ def checked(body: bytes, pinned: Rate) -> Recheck:
 
 def key_of(rate: Rate) -> Key:
     """What was put into the rate's `vendor_key`."""
-    return msgspec.json.decode(rate.vendor_key, type=Key)
+    return shapes.decode(rate.vendor_key, Key)
 
 
 def refusal(body: bytes) -> str:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+import shapes
+
 CITIES_FILE = Path(__file__).with_name("cities.json")
 # The room that a city's number leaves for its hotels in `Hotel.number`.
 HOTELS_PER_CITY_MAX = 10_000
@@ -63,7 +65,7 @@ class Hotel(msgspec.Struct, frozen=True, kw_only=True):
 @cache
 def cities() -> dict[str, City]:
     """Every city by its slug."""
-    listed = msgspec.json.decode(CITIES_FILE.read_bytes(), type=list[City])
+    listed = shapes.decode(CITIES_FILE.read_bytes(), list[City])
     return {city.slug: city for city in listed}
 
 

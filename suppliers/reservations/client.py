@@ -19,6 +19,7 @@ import tenacity
 import urllib3
 from msgspec import Meta
 
+import shapes
 from errors import SupplierAway, SupplierDeclined
 from suppliers.deadline import DeadlineAdapter
 
@@ -196,7 +197,7 @@ def _session(pool_size: int) -> requests.Session:
 
 def _read(answer: bytes, shape: type[A], status: int) -> A:
     try:
-        return msgspec.json.decode(answer, type=shape)
+        return shapes.decode(answer, shape)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SupplierAway(f"status {status} with an answer that is not understood: {error}"
                            ) from error

@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+import shapes
 from errors import BadInput
 from settings import Settings
 
@@ -62,7 +63,7 @@ class ConductSwitch:
         with self._changing:
             merged = msgspec.structs.asdict(self.now) | dict(fields)
             try:
-                self.now = msgspec.convert(merged, Conduct)
+                self.now = shapes.convert(merged, Conduct)
             except msgspec.ValidationError as error:
                 raise BadInput(str(error)) from None
             return self.now

@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 from flask import Response, request
 
+import shapes
 from errors import BadInput
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ def body_as(shape: type[T]) -> T:
     if request.mimetype != "application/json":
         raise BadInput("send application/json", field="Content-Type", status=415)
     try:
-        return msgspec.json.decode(request.get_data(), type=shape)
+        return shapes.decode(request.get_data(), shape)
     except msgspec.ValidationError as error:
         raise BadInput(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -50,6 +51,6 @@ def body_as(shape: type[T]) -> T:
 def checked(value: object, shape: type[T], field: str) -> T:
     """A header, path or query value as `shape`. Raises BadInput that names `field`."""
     try:
-        return msgspec.convert(value, shape, strict=False)
+        return shapes.convert(value, shape, strict=False)
     except msgspec.ValidationError as error:
         raise BadInput(str(error), field=field) from None

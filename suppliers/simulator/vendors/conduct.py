@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+import shapes
 from errors import BadInput
 from settings import Settings
 
@@ -85,7 +86,7 @@ class VendorSwitch:
                     raise BadInput("a vendor's name and its fields", field=f"vendors.{name[:50]}")
                 merged = msgspec.structs.asdict(changed[name]) | fields
                 try:
-                    changed[name] = msgspec.convert(merged, VendorConduct)
+                    changed[name] = shapes.convert(merged, VendorConduct)
                 except msgspec.ValidationError as error:
                     raise BadInput(str(error), field=f"vendors.{name}") from None
             first()

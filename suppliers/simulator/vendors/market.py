@@ -17,6 +17,7 @@ from typing import Literal
 
 import msgspec
 
+import shapes
 from suppliers.places import hotel
 from suppliers.simulator.vendors.answers import VendorRefusal
 from suppliers.simulator.vendors.conduct import VendorSwitch
@@ -142,7 +143,7 @@ class Market:
             sealed = base64.urlsafe_b64decode(key.encode() + b"=" * (-len(key) % 4))
             mac, text = sealed[:_SEAL_BYTES], sealed[_SEAL_BYTES:]
             if hashlib.blake2b(text, key=self._seal_key, digest_size=_SEAL_BYTES).digest() == mac:
-                return msgspec.json.decode(text, type=Offer)
+                return shapes.decode(text, Offer)
         except (NotBase64, ValueError):
             pass  # said below, the same way as for a key with another seal
         raise VendorRefusal(404, "unknown_rate", "no such rate was offered here")
