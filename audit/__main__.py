@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--owed-within", metavar="SECONDS", type=_seconds,
         help="age from which an owed cancellation is overdue (default "
-        f"{OWED_WITHIN_SWEEPS} times OWED_AFTER_S)",
+        f"the longest reservation and {OWED_WITHIN_SWEEPS} times OWED_AFTER_S)",
     )
     parser.add_argument(
         "--no-supplier", action="store_true",
@@ -135,7 +135,8 @@ def _audit(settings: Settings, chosen: argparse.Namespace, say: Say) -> Verdicts
 def _audit_bookings(settings: Settings, chosen: argparse.Namespace, say: Say) -> Verdict:
     owed_within_s = chosen.owed_within
     if owed_within_s is None:
-        owed_within_s = OWED_WITHIN_SWEEPS * settings.owed_after_s
+        # A supplier that keeps no tombstone is asked until no request can be on its way any more.
+        owed_within_s = settings.saga_worst_case_s + OWED_WITHIN_SWEEPS * settings.owed_after_s
     with (
         bootstrap.connect_valkey(settings, connections=2) as client,
         bootstrap.connect_mongo(settings) as mongo,

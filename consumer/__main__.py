@@ -286,6 +286,7 @@ def _stays(settings: Settings, threads: int, stop: threading.Event) -> Stays:
                                  observe=kept.observe),
         place=lambda supplier: gate.call(supplier, until_s=time.monotonic() + timeout_s),
         timeout_s=timeout_s,
+        settled_after_s=settings.saga_worst_case_s,
         attempts=settings.supplier_attempts,
         backoff_max_s=settings.supplier_backoff_max_s,
         stop=stop,

@@ -33,8 +33,6 @@ T = TypeVar("T")
 BACKOFF_FIRST_S = 0.1
 # After this many times the timeout of one call, a step begins no further try.
 PATIENCE = 2
-# Longer than any request of ours can be on its way: what is not found then never comes.
-SETTLED_AFTER = 3
 # Where the customer gave no name, hotels are told this one beside that of the address.
 NO_FAMILY_NAME = "Guest"
 _REFUSALS = {"sold_out": Reason.SOLD_OUT, "price_changed": Reason.PRICE_CHANGED}
@@ -44,7 +42,8 @@ class Stays:
     """Holds no state. Setting `stop` ends a pause between two tries.
 
     `place` is held around each try: the supplier's limits are those of searches too. One step (the
-    check, or the booking) ends within 2 timeouts, a pause and one last try.
+    check, or the booking) ends within 2 timeouts, a pause and one last try. `settled_after_s` is
+    longer than both steps together: what is not found at a supplier by then never comes.
     """
 
     def __init__(
@@ -53,6 +52,7 @@ class Stays:
         *,
         place: Callable[[RateSupplier], AbstractContextManager[None]],
         timeout_s: float,
+        settled_after_s: float,
         attempts: int,
         backoff_max_s: float,
         stop: threading.Event,
@@ -60,7 +60,7 @@ class Stays:
     ) -> None:
         self._suppliers = suppliers
         self._place = place
-        self._settled_after_ms = int(SETTLED_AFTER * timeout_s * 1_000)
+        self._settled_after_ms = int(settled_after_s * 1_000)
         self._backoff_max_s = backoff_max_s
         self._stop = stop
         self._now_ms = now_ms

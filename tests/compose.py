@@ -209,8 +209,11 @@ class Container:
         }[condition]
         try:
             # What has ended will not get there by itself.
-            eventually(lambda: held() or not self.running(), READY_WITHIN_S, self.name)
-            assert held(), f"{self.name} ended with {self.exit_code()}, before {condition}"
+            reached = eventually(
+                lambda: "held" if held() else "" if self.running() else "ended",
+                READY_WITHIN_S, self.name,
+            )
+            assert reached == "held", f"{self.name} ended with {self.exit_code()} before it"
         except AssertionError as error:
             raise AssertionError(f"{error}; its log ends with:\n{self.last_words()}") from None
 

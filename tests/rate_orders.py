@@ -27,5 +27,5 @@ def placed(order_id: str = "A") -> PlaceRateOrder:
 
 def no_stays() -> Stays:
     """For sagas of packages: there is no supplier of rates."""
-    return Stays({}, place=lambda _: nullcontext(), timeout_s=1, attempts=1, backoff_max_s=0.01,
-                 stop=threading.Event(), now_ms=lambda: 0)
+    return Stays({}, place=lambda _: nullcontext(), timeout_s=1, settled_after_s=3, attempts=1,
+                 backoff_max_s=0.01, stop=threading.Event(), now_ms=lambda: 0)

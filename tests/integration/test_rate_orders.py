@@ -90,7 +90,8 @@ class Road:
 
     def stays(self, **changes: Any) -> Stays:
         options: dict[str, Any] = {
-            "place": lambda _: nullcontext(), "timeout_s": 10.0, "attempts": 2,
+            "place": lambda _: nullcontext(), "timeout_s": 10.0,
+            "settled_after_s": 30.0, "attempts": 2,
             "backoff_max_s": 0.01, "stop": threading.Event(), "now_ms": lambda: self.now_ms,
             **changes,
         }

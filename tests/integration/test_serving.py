@@ -116,4 +116,5 @@ def test_workers_do_not_keep_the_port_of_a_killed_master(tmp_path: Path) -> None
         with serving(tmp_path, port) as second:
             assert second.alive()
             assert "Connection in use" not in second.log()
-        assert not any(worker.is_running() for worker in workers)
+        eventually(lambda: not any(worker.is_running() for worker in workers), 10,
+                   "workers end with their master")

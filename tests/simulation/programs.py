@@ -156,6 +156,7 @@ def reservation_main(around: Surroundings, process: Process) -> None:
             {name: VendorClient(around.network, process, server)
              for name, server in around.vendors.items()},
             place=lambda _: nullcontext(), timeout_s=profile.vendor_timeout_s,
+            settled_after_s=3 * profile.vendor_timeout_s,
             attempts=min(2, profile.supplier_attempts), backoff_max_s=0.3, stop=_event(process),
             now_ms=lambda: (EPOCH_US + around.network.kernel.now_us) // 1_000,
         )), threads=profile.threads,
