@@ -186,7 +186,12 @@ def _seed_hotels(
     seeding.ensure_indexes()
     today, currency = dt.datetime.now(dt.UTC).date(), found.catalogue_currency
     if hotels is not None:
-        return _put_hotels(seeding, hotels, today, currency)
+        refused = _put_hotels(seeding, hotels, today, currency)
+        if (active := seeding.active()) > found.catalogue_active_max:
+            _say(f"{active} hotels are active, and CATALOGUE_ACTIVE_MAX lets the "
+                 f"{found.catalogue_active_max} that came first be shown: raise it, or make others "
+                 "inactive.")
+        return refused
     there = seeding.count()
     places = list(itertools.islice(_places(), found.default_hotels))
     if there:

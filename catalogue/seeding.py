@@ -40,6 +40,11 @@ class HotelSeeding:
         with mongo_errors():
             return int(self._database[d.HOTELS].estimated_document_count())
 
+    def active(self) -> int:
+        """How many hotels are marked active, whether there is room to show them or not."""
+        with mongo_errors():
+            return int(self._database[d.HOTELS].count_documents({"active": True}))
+
     def fill(
         self, places: Sequence[default.Place], *, today: dt.date, currency: str,
         progress: Callable[[int], object],

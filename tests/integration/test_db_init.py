@@ -87,6 +87,50 @@ def package(package_id: int, **fields: Any) -> dict[str, Any]:
     }
 
 
+# --- hotels of an operator ------------------------------------------------------------------------
+
+HOTELS = """id,name,city,city_name,country,country_name,type,stars,amenities,price
+ericeira-1,Wave View,ericeira,Ericeira,PT,Portugal,hotel,3,wifi,88.50
+ericeira-2,No Such Stars,ericeira,,,,hotel,7,,
+ericeira-3,Harbour House,ericeira,,,,boutique,4,pool|bar,142.00
+"""
+
+
+def test_hotels_of_a_file_are_kept_and_bad_rows_told(
+    settings: Settings, mongo_database: Database[Document], tmp_path: Path
+) -> None:
+    file = tmp_path / "hotels.csv"
+    file.write_text(HOTELS)
+    code, out, err = db_init(settings, "--hotels", str(file))
+    assert (code, out.splitlines()[-1]) == (1, "2 hotels added or changed, 1 refused.")
+    assert "line 3" in err
+    assert "stars" in err
+    found = {one["_id"]: one["name"] for one in mongo_database["hotels"].find({"city": "ericeira"})}
+    assert found == {"ericeira-1": "Wave View", "ericeira-3": "Harbour House"}
+    # The same as JSON, with the mistake mended and one name changed.
+    file = tmp_path / "hotels.json"
+    file.write_text(json.dumps([
+        {"id": "ericeira-1", "name": "Wave Watch", "city": "ericeira", "type": "hotel", "stars": 3},
+        {"id": "ericeira-2", "name": "Two", "city": "ericeira", "type": "hotel", "stars": 2},
+    ]))
+    assert "2 hotels added or changed, 0 refused." in done(settings, "--hotels", str(file))
+    found = {one["_id"]: one["name"] for one in mongo_database["hotels"].find({"city": "ericeira"})}
+    assert found == {"ericeira-1": "Wave Watch", "ericeira-2": "Two", "ericeira-3": "Harbour House"}
+
+
+def test_hotels_that_there_is_no_room_for_are_told(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "hotels.csv"
+    file.write_text("".join(HOTELS.splitlines(keepends=True)[:2]))
+    few = environment(settings) | {"CATALOGUE_ACTIVE_MAX": "1"}
+    for words in ("1 hotels added", "2 hotels are active, and CATALOGUE_ACTIVE_MAX lets the 1 "):
+        told = subprocess.run(
+            [sys.executable, "db_init.py", "--hotels", str(file)], cwd=ROOT, env=few,
+            capture_output=True, text=True, timeout=TIMEOUT_S, check=True,
+        )
+        assert words in told.stdout
+        file.write_text(file.read_text().replace("ericeira-1", "ericeira-2"))
+
+
 # --- seeding ------------------------------------------------------------------------------------
 
 
