@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import threading
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from tests.simulator_fixtures import SimulatorProcess, running_simulator
 
 NAMES = sorted(ADAPTERS)
 IN_DAYS = dt.timedelta(days=60)
+STAYS = itertools.count()
 HOLDER = Holder(given_name="Ada", family_name="Lovelace", email="ada@example.org", phone="+351123")
 CALM: dict[str, Any] = {
     "fault_rate": 0, "throttle_rate": 0, "hang_rate": 0, "garbage_rate": 0, "slow_body_rate": 0,
@@ -67,7 +69,9 @@ def stays(simulator: SimulatorProcess) -> list[dict[str, str]]:
 
 
 def a_query(destination: str = "lisbon", **fields: Any) -> RateQuery:
-    check_in = dt.datetime.now(dt.UTC).date() + IN_DAYS
+    """A stay that no other test of this process has asked for: the polled vendor goes on with a
+    search that it knows, and has the answer to an old one at once."""
+    check_in = dt.datetime.now(dt.UTC).date() + IN_DAYS + dt.timedelta(days=next(STAYS) % 200)
     return RateQuery(**{"destination": destination, "check_in": check_in,
                         "check_out": check_in + dt.timedelta(days=3), "guests": 2, **fields})
 
@@ -132,9 +136,9 @@ def test_prices_differ_from_search_to_search(simulator: SimulatorProcess, name: 
     adapters, _ = suppliers_at(simulator.url)
     # The polled vendor keeps its answer for a minute, so it is asked for another stay each time.
     later = 1 if name == "ascenda" else 0
-    prices = []
+    first, prices = a_query().check_in, []
     for number in range(3):
-        check_in = a_query().check_in + dt.timedelta(days=7 * number * later)
+        check_in = first + dt.timedelta(days=7 * number * later)
         query = a_query("porto", check_in=check_in, check_out=check_in + dt.timedelta(days=3))
         prices.append(tuple(sorted(rate.price for rate in fetched(adapters[name], query))))
     assert len(set(prices)) == 3
