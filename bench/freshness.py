@@ -88,7 +88,7 @@ def run(count: int, rate: int, seconds: int, rounds: int, tell: Tell) -> Report:
             bulk = [_bulk(writer, target, found, rate, seconds, number, tell)
                     for number in range(1, rounds + 1)]
             report = machine(place)
-    middle = {name: round(statistics.median(one[name] for one in bulk), 2) for name in bulk[0]}
+    middle = {name: round(statistics.median(one[name] for one in bulk), 4) for name in bulk[0]}
     return {
         "hotels": len(found), "changes_per_s": CHANGES_PER_S, "seconds": seconds,
         "rate_per_s": rate, "rounds": rounds, "seed_s": round(seed_s, 1), **built, **seen,
