@@ -87,9 +87,10 @@ class DuffelStays:
             body = self._line.call("GET", "/stays/bookings", query=query).expect(200)
             found, after = mapping.booked_under(body, short)
             if found is not None:
-                if found.status != "cancelled":
+                if found.status != mapping.CANCELLED:
                     path = f"/stays/bookings/{quote(found.id, safe='')}/actions/cancel"
-                    self._post(path, None).expect(200)
+                    if not mapping.cancelled(self._post(path, None).expect(200)):
+                        raise SupplierAway("duffel_stays: a cancellation that did not cancel")
                 return True
             if not after:
                 return False

@@ -28,6 +28,7 @@ from suppliers.rates import (
 
 NAME = "duffel_stays"
 REFERENCE_MAX = 40
+CANCELLED = "cancelled"
 
 _BOARDS = {"room_only": Board.ROOM_ONLY, "breakfast": Board.BREAKFAST,
            "half_board": Board.HALF_BOARD, "full_board": Board.FULL_BOARD,
@@ -107,6 +108,10 @@ class ListedBooking(msgspec.Struct):
     id: str
     status: str
     metadata: dict[str, str] | None = None
+
+
+class _Cancelled(msgspec.Struct):
+    data: ListedBooking
 
 
 class _Cursor(msgspec.Struct):
@@ -249,6 +254,11 @@ def booked(body: bytes) -> str:
     if not booking.reference:
         raise SupplierDeclined("not_confirmed")
     return booking.reference
+
+
+def cancelled(body: bytes) -> bool:
+    """Answer of POST /stays/bookings/{id}/actions/cancel -> whether it is cancelled now."""
+    return reading.document(body, _Cancelled).data.status == CANCELLED
 
 
 def booked_under(body: bytes, reference: str) -> tuple[ListedBooking | None, str]:

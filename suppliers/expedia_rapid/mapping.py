@@ -31,6 +31,7 @@ REFERENCE_MAX = 28
 _MARKET = {"country_code": "US", "language": "en-US", "sales_channel": "website",
            "sales_environment": "hotel_only"}  # fmt: skip
 _RATES_PER_PROPERTY = 250
+_CANCELLED = "canceled"
 
 
 class _Money(msgspec.Struct):
@@ -112,12 +113,13 @@ class _RoomLinks(msgspec.Struct):
 
 
 class _BookedRoom(msgspec.Struct):
+    status: str = _CANCELLED
     links: _RoomLinks = msgspec.field(default_factory=_RoomLinks)
 
 
 class _Retrieved(msgspec.Struct):
     itinerary_id: str
-    rooms: list[_BookedRoom] = []
+    rooms: list[_BookedRoom]
 
 
 class _Refusal(msgspec.Struct):
@@ -265,14 +267,18 @@ def booked(body: bytes) -> str:
 
 
 def cancel_links(body: bytes) -> tuple[bool, list[str]]:
-    """Answer of GET /v3/itineraries -> whether there is one, and how to cancel what it holds.
+    """Answer of GET /v3/itineraries -> whether a room is in it, and how to cancel what it holds.
 
-    A room that is cancelled has no such link any more. Raises SupplierAway for garbage.
+    A room that is cancelled has no such link any more. Raises SupplierAway for garbage, and for
+    a room that has none yet.
     """
     found = reading.document(body, list[_Retrieved])
+    rooms = [room for itinerary in found for room in itinerary.rooms]
+    if any(room.links.cancel is None and room.status != _CANCELLED for room in rooms):
+        raise SupplierAway("expedia_rapid: a room that cannot be cancelled yet")
     try:
-        return bool(found), [own_path(room.links.cancel.href) for itinerary in found
-                             for room in itinerary.rooms if room.links.cancel is not None]
+        return bool(rooms), [own_path(room.links.cancel.href) for room in rooms
+                             if room.links.cancel is not None]
     except Unreadable as error:
         raise SupplierAway(f"expedia_rapid: an itinerary that is not understood: {error}"
                            ) from error

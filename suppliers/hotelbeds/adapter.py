@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 from urllib.parse import quote
 
-from errors import SupplierDeclined
+from errors import SupplierAway, SupplierDeclined
 from settings import Settings
 from suppliers.hotelbeds import mapping
 from suppliers.http import Answer, Line, Terms, Tokens, reference
@@ -73,9 +73,13 @@ class Hotelbeds:
             number, cancelled = mapping.listed(listed.expect(200), key)
             if cancelled or not number:
                 return cancelled
-        answer = self._call("DELETE", f"/bookings/{quote(number, safe='')}",
-                            query={"cancellationFlag": "CANCELLATION"})
-        return mapping.cancelled(answer.expect(200))
+        path = f"/bookings/{quote(number, safe='')}"
+        answer = self._call("DELETE", path, query={"cancellationFlag": "CANCELLATION"})
+        if answer.status >= 400 and mapping.cancelled(self._call("GET", path).expect(200)):
+            return True  # refused because it was cancelled before
+        if not mapping.cancelled(answer.expect(200)):
+            raise SupplierAway("hotelbeds: a cancellation that did not cancel")
+        return True
 
     def close(self) -> None:
         """Close the kept connections."""

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from errors import SupplierAway
-from suppliers.ascenda import mapping
+from errors import SupplierAway, SupplierDeclined
+from suppliers.ascenda import Ascenda, mapping
+from suppliers.http import reference
 from suppliers.places.hotel_ids import ASCENDA
 from suppliers.rates import FetchedChunk, Holder, Rate
 from tests.rate_suppliers import PART, QUERY, told
+from tests.scripted_vendor import FAULTS, ScriptedVendor, terms
 
 ASKED = mapping.prices_query(QUERY, "1")
 
@@ -150,3 +152,41 @@ def test_no_room_is_sold_out_and_only_unreadable_ones_are_a_fault() -> None:
     with pytest.raises(SupplierAway):
         check({"price": 1}, room("a", "NaN"))
     assert check(completed=False)[0] is False
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+KEY = "01JHANORDEROFTWENTYSIXCHAR"
+
+
+def adapter(vendor: ScriptedVendor) -> Ascenda:
+    return Ascenda(vendor.url, "1", terms())
+
+
+def test_a_cancellation_goes_by_our_reference_and_is_the_same_when_repeated(
+    vendor: ScriptedVendor
+) -> None:
+    # Booked, cancelled before or never heard of: a tombstone stands either way.
+    vendor.will_say(*[(204, b"")] * 2)
+    assert [adapter(vendor).cancel(KEY, "ada@example.org", number) for number in ("", "AS-7")] == [
+        True, True]
+    assert {one.body for one in vendor.asked} == {None}, "whose it was is not told"
+    path = f"/api/bookings/{reference(KEY, mapping.REFERENCE_MAX)}"
+    assert vendor.calls() == [f"DELETE {path}"] * 2
+
+
+@pytest.mark.parametrize(("status", "said", "error"), FAULTS)
+def test_a_cancellation_without_a_clear_answer_is_a_fault_that_can_be_tried_again(
+    vendor: ScriptedVendor, status: int, said: bytes, error: type[Exception]
+) -> None:
+    vendor.will_say((status, said))
+    with pytest.raises(error):
+        adapter(vendor).cancel(KEY, "ada@example.org")
+
+
+def test_a_vendor_that_keeps_no_tombstone_for_what_it_does_not_know_is_heard(
+    vendor: ScriptedVendor
+) -> None:
+    vendor.will_say((404, {"error": "not_found"}))
+    with pytest.raises(SupplierDeclined, match="not_found"):
+        adapter(vendor).cancel(KEY, "ada@example.org")

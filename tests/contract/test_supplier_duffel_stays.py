@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from errors import SupplierAway
-from suppliers.duffel_stays import mapping
+from errors import SupplierAway, SupplierDeclined
+from suppliers.duffel_stays import DuffelStays, mapping
 from suppliers.places.hotel_ids import DUFFEL_STAYS
 from suppliers.rates import Board, Holder, Rate
 from tests.rate_suppliers import NOW, PART, QUERY, told
+from tests.scripted_vendor import FAULTS, ScriptedVendor, terms
 
 RATE = """{"id": "rat_0000BTVRuKZTavzrZDJ4cb", "total_amount": "799.00", "total_currency": "GBP",
   "base_amount": "665.83", "base_currency": "GBP", "tax_amount": "133.17", "tax_currency": "GBP",
@@ -139,3 +140,92 @@ def test_an_error_document_is_one_word() -> None:
     assert mapping.refusal(b'{"errors": [{"code": "rate_unavailable", "type": "t"}]}') \
         == "rate_unavailable"
     assert mapping.refusal(b'{"errors": []}') == mapping.refusal(b"<html>") == ""
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+KEY = "01JHANORDEROFTWENTYSIXCHAR"
+BOOKING_ID = "bok_0000BTVRuKZTavzrZDJ4cb"
+CANCEL = f"POST /stays/bookings/{BOOKING_ID}/actions/cancel"
+LIST = "GET /stays/bookings"
+
+
+def adapter(vendor: ScriptedVendor) -> DuffelStays:
+    return DuffelStays(vendor.url, "duffel_test_token", terms())
+
+
+def booking(status: str, own: str = KEY, booking_id: str = BOOKING_ID) -> dict[str, Any]:
+    return {"id": booking_id, "reference": "1ARXWP", "status": status, "rooms": 1,
+            "metadata": {"client_reference": own}, "email": "ada@example.org",
+            "check_in_date": "2027-03-01", "check_out_date": "2027-03-04",
+            "confirmed_at": "2027-01-09T10:00:00Z", "live_mode": False}
+
+
+def page(*bookings: dict[str, Any], after: str | None = None) -> dict[str, Any]:
+    return {"data": list(bookings), "meta": {"limit": 200, "before": None, "after": after}}
+
+
+def others() -> list[dict[str, Any]]:
+    """Bookings of others, in which nothing says ours."""
+    return [booking("confirmed", "ANOTHER", "bok_1"), booking("confirmed", "", "bok_2") | {
+        "metadata": None}, {"id": "bok_3", "status": "cancelled"}]
+
+
+def test_a_booking_is_found_by_our_reference_on_any_page_and_cancelled_by_its_id(
+    vendor: ScriptedVendor
+) -> None:
+    vendor.will_say((200, page(*others(), after="g2wAAAACbQ==")),
+                    (200, page(*others(), booking("confirmed"), after="more")),
+                    (200, {"data": booking("cancelled") | {"cancelled_at": "2027-01-10"}}))
+    assert adapter(vendor).cancel(KEY, "ada@example.org", "1ARXWP") is True
+    assert [one.query for one in vendor.asked] == [
+        {"limit": "200"}, {"limit": "200", "after": "g2wAAAACbQ=="}, {}]
+    assert {(one.headers["Authorization"], one.headers["Duffel-Version"])
+            for one in vendor.asked} == {("Bearer duffel_test_token", "v2")}
+    assert vendor.calls() == [LIST, LIST, CANCEL]
+
+
+@pytest.mark.parametrize(("pages", "settled"), [
+    ([page(booking("cancelled"))], True),
+    ([page()], False),
+    ([page(*others(), after="x"), page(*others())], False),
+    ([{"data": []}], False),
+])
+def test_what_was_cancelled_before_is_said_to_be_and_what_is_unknown_is_not(
+    vendor: ScriptedVendor, pages: list[dict[str, Any]], settled: bool
+) -> None:
+    vendor.will_say(*((200, one) for one in pages))
+    assert adapter(vendor).cancel(KEY, "ada@example.org") is settled
+    assert vendor.calls() == [LIST] * len(pages)
+
+
+def test_a_list_without_an_end_is_given_up(vendor: ScriptedVendor) -> None:
+    vendor.will_say(*[(200, page(*others(), after="again"))] * 50)
+    with pytest.raises(SupplierAway, match="too many bookings"):
+        adapter(vendor).cancel(KEY, "ada@example.org")
+
+
+@pytest.mark.parametrize(("status", "said", "error"), [
+    *FAULTS, (200, b'{"data": 1}', SupplierAway)])
+def test_a_cancellation_without_a_clear_answer_is_a_fault_that_can_be_tried_again(
+    vendor: ScriptedVendor, status: int, said: bytes, error: type[Exception]
+) -> None:
+    for before in ([], [(200, page(booking("confirmed")))]):
+        vendor.will_say(*before, (status, said))
+        with pytest.raises(error):
+            adapter(vendor).cancel(KEY, "ada@example.org")
+
+
+def test_a_cancellation_that_left_the_booking_as_it_was_is_no_success(
+    vendor: ScriptedVendor
+) -> None:
+    vendor.will_say((200, page(booking("confirmed"))), (200, {"data": booking("confirmed")}))
+    with pytest.raises(SupplierAway, match="did not cancel"):
+        adapter(vendor).cancel(KEY, "ada@example.org")
+
+
+def test_a_clear_no_is_one(vendor: ScriptedVendor) -> None:
+    no = {"errors": [{"code": "not_cancellable", "type": "invalid_state_error"}]}
+    vendor.will_say((200, page(booking("confirmed"))), (422, no))
+    with pytest.raises(SupplierDeclined, match="status_422"):
+        adapter(vendor).cancel(KEY, "ada@example.org")

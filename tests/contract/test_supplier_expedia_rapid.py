@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
 import pytest
 
-from errors import SupplierAway
-from suppliers.expedia_rapid import mapping
+from errors import SupplierAway, SupplierDeclined
+from suppliers.expedia_rapid import ExpediaRapid, mapping
 from suppliers.rates import Holder, Part, Rate
 from tests.rate_suppliers import NOW, PART, QUERY, told
+from tests.scripted_vendor import FAULTS, ScriptedVendor, terms
 
 TOTALS = """{"inclusive": {"billable_currency": {"value": "330.12", "currency": "USD"},
   "request_currency": {"value": "301.55", "currency": "EUR"}},
@@ -159,3 +161,98 @@ def test_a_booking_names_holder_and_reference() -> None:
     assert mapping.booked(b'{"itinerary_id": "8999", "links": {}}') == "8999"
     with pytest.raises(SupplierAway):
         mapping.booked(b'{"itinerary": 1}')
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+KEY = "01JHANORDEROFTWENTYSIXCHAR"
+LINK = "/v3/itineraries/8955599932111/rooms/1abc?token=QldfCGlcUA4GXVlSAQ4W"
+REFUSED = {"type": "resource_not_found", "message": "There is no such itinerary."}
+
+
+def adapter(vendor: ScriptedVendor) -> ExpediaRapid:
+    return ExpediaRapid(vendor.url, "key", "secret", terms())
+
+
+def room(status: str, *, link: str | None = LINK) -> dict[str, Any]:
+    links = {} if link is None else {"cancel": {"method": "DELETE", "href": link}}
+    return {"id": "1abc", "status": status, "given_name": "Ada", "links": links,
+            "confirmation_id": {"expedia": "8955599932111"}, "rate": {"id": "333abc"}}
+
+
+def itinerary(*rooms: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"itinerary_id": "8955599932111", "property_id": "20010001", "rooms": list(rooms),
+             "affiliate_reference_id": KEY, "email": "ada@example.org",
+             "links": {"resume": None}, "creation_date_time": "2027-01-09T10:00:00.000Z"}]
+
+
+def test_an_itinerary_is_found_by_our_reference_and_its_rooms_cancelled(
+    vendor: ScriptedVendor
+) -> None:
+    second = LINK.replace("1abc", "2def")
+    vendor.will_say((200, itinerary(room("booked"), room("booked", link=second))),
+                    (204, b""), (202, b""))
+    assert adapter(vendor).cancel(KEY, "ada@example.org", "8955599932111") is True
+    assert vendor.asked[0].query == {"affiliate_reference_id": KEY, "email": "ada@example.org"}
+    assert vendor.asked[1].query == {"token": "QldfCGlcUA4GXVlSAQ4W"}, "the link as it came"
+    stamp = int(NOW.timestamp())
+    digest = hashlib.sha512(f"keysecret{stamp}".encode()).hexdigest()
+    assert {one.headers["Authorization"] for one in vendor.asked} == {
+        f"EAN APIKey=key,Signature={digest},timestamp={stamp}"}
+    assert vendor.calls() == [
+        "GET /v3/itineraries", "DELETE /v3/itineraries/8955599932111/rooms/1abc",
+        "DELETE /v3/itineraries/8955599932111/rooms/2def"]
+
+
+@pytest.mark.parametrize(("status", "said", "settled"), [
+    (200, itinerary(room("canceled", link=None)), True),
+    (200, [], False), (200, itinerary(), False), (404, REFUSED, False),
+])
+def test_what_was_cancelled_before_is_said_to_be_and_what_is_unknown_is_not(
+    vendor: ScriptedVendor, status: int, said: object, settled: bool
+) -> None:
+    vendor.will_say((status, said))
+    assert adapter(vendor).cancel(KEY, "ada@example.org") is settled
+    assert vendor.calls() == ["GET /v3/itineraries"]
+
+
+def test_a_room_of_several_that_is_left_is_cancelled(vendor: ScriptedVendor) -> None:
+    """Killed between two rooms, and asked again."""
+    vendor.will_say((200, itinerary(room("canceled", link=None), room("booked"))), (204, b""))
+    assert adapter(vendor).cancel(KEY, "ada@example.org") is True
+    assert len(vendor.calls()) == 2
+
+
+def test_a_room_that_cannot_be_cancelled_yet_is_not_taken_for_one_that_was(
+    vendor: ScriptedVendor
+) -> None:
+    vendor.will_say((200, itinerary(room("pending", link=None))))
+    with pytest.raises(SupplierAway, match="cannot be cancelled yet"):
+        adapter(vendor).cancel(KEY, "ada@example.org")
+
+
+def test_a_link_to_elsewhere_is_not_followed(vendor: ScriptedVendor) -> None:
+    vendor.will_say((200, itinerary(room("booked", link="https://elsewhere.example/v3/x"))))
+    with pytest.raises(SupplierAway, match="not understood"):
+        adapter(vendor).cancel(KEY, "ada@example.org")
+    assert vendor.calls() == ["GET /v3/itineraries"]
+
+
+@pytest.mark.parametrize(("status", "said", "error"), [*FAULTS, (200, b"{}", SupplierAway)])
+def test_a_cancellation_without_a_clear_answer_is_a_fault_that_can_be_tried_again(
+    vendor: ScriptedVendor, status: int, said: bytes, error: type[Exception]
+) -> None:
+    for before in ([], [(200, itinerary(room("booked")))]):
+        vendor.will_say(*before, (status, said))
+        with pytest.raises(error):
+            adapter(vendor).cancel(KEY, "ada@example.org")
+
+
+def test_a_clear_no_is_one(vendor: ScriptedVendor) -> None:
+    vendor.will_say((401, {"type": "request_unauthenticated"}))
+    with pytest.raises(SupplierDeclined, match="unauthorized"):
+        adapter(vendor).cancel(KEY, "ada@example.org")
+    # Such as a room that somebody else cancelled a moment ago: the next look will show it.
+    vendor.will_say((200, itinerary(room("booked"))), (400, {"type": "invalid_input"}))
+    with pytest.raises(SupplierDeclined, match="status_400"):
+        adapter(vendor).cancel(KEY, "ada@example.org")

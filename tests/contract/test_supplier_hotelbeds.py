@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
 import pytest
 
 from errors import SupplierAway, SupplierDeclined
-from suppliers.hotelbeds import mapping
+from suppliers.hotelbeds import Hotelbeds, mapping
+from suppliers.http import reference
 from suppliers.rates import Board, Holder, Part, Rate
 from tests.rate_suppliers import NOW, PART, QUERY, told
+from tests.scripted_vendor import FAULTS, ScriptedVendor, terms
 
 RATE = """{"rateKey": "20270301|20270304|W|1|10001|DBL.ST|BAR|RO||1~2~0||N@1", "rateClass": "NOR",
   "rateType": "BOOKABLE", "net": "312.40", "allotment": 6, "paymentType": "AT_WEB",
@@ -201,3 +204,112 @@ def test_a_booking_names_every_pax_and_allows_no_dearer_price() -> None:
 ])
 def test_an_error_document_is_one_word(body: bytes, word: str) -> None:
     assert mapping.refusal(body) == word
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+ROOT = "/hotel-api/1.0/bookings"
+KEY = "01JHANORDEROFTWENTYSIXCHAR"
+
+
+def adapter(vendor: ScriptedVendor) -> Hotelbeds:
+    return Hotelbeds(vendor.url, "key", "secret", terms())
+
+
+def booking(status: str, own: str = reference(KEY, 20)) -> dict[str, Any]:
+    return {"reference": "102-8107143", "clientReference": own, "creationDate": "2027-01-09",
+            "status": status, "modificationPolicies": {"cancellation": True, "modification": True},
+            "holder": {"name": "ADA", "surname": "LOVELACE"}, "totalNet": 312.4, "currency": "EUR",
+            "hotel": {"code": 10001, "name": "Amber House", "checkIn": "2027-03-01"}}
+
+
+def listed(*bookings: dict[str, Any]) -> dict[str, Any]:
+    return {"auditData": {"processTime": "9"}, "bookings": {
+        "bookings": list(bookings), "from": 1, "to": 25, "total": len(bookings)}}
+
+
+def told_of(status: str) -> dict[str, Any]:
+    return {"auditData": {"processTime": "9"}, "booking": {
+        **booking(status), "cancellationReference": "DFT7TR7WZA"}}
+
+
+def test_a_booking_is_cancelled_by_its_number(vendor: ScriptedVendor) -> None:
+    vendor.will_say((200, told_of("CANCELLED")))
+    assert adapter(vendor).cancel(KEY, "ada@example.org", "102-8107143") is True
+    [asked] = vendor.asked
+    assert (asked.method, asked.path) == ("DELETE", f"{ROOT}/102-8107143")
+    # Anything else would only ask what it would cost.
+    assert asked.query == {"cancellationFlag": "CANCELLATION"}
+    signed = f"keysecret{int(NOW.timestamp())}"
+    assert (asked.headers["Api-key"], asked.headers["X-Signature"]) == (
+        "key", hashlib.sha256(signed.encode()).hexdigest())
+
+
+def test_a_booking_whose_number_nobody_heard_is_found_by_our_reference(
+    vendor: ScriptedVendor
+) -> None:
+    vendor.will_say((200, listed(booking("CONFIRMED", "ANOTHER"), booking("CONFIRMED"))),
+                    (200, told_of("CANCELLED")))
+    assert adapter(vendor).cancel(KEY, "ada@example.org") is True
+    assert vendor.asked[0].query["clientReference"] == reference(KEY, 20)
+    assert (vendor.asked[0].query["start"], vendor.asked[0].query["end"]) == (
+        "2026-12-12", "2027-01-11"), "31 days, of which today is one"
+    assert vendor.calls() == [f"GET {ROOT}", f"DELETE {ROOT}/102-8107143"]
+
+
+def test_what_was_cancelled_before_is_said_to_be_and_what_is_unknown_is_not(
+    vendor: ScriptedVendor
+) -> None:
+    for said, settled in (
+        (listed(booking("CANCELLED")), True),
+        (listed(), False),
+        ({"bookings": {"total": 0}}, False),
+        # Somebody else's, whatever the question was.
+        (listed(booking("CANCELLED", "ANOTHER")), False),
+    ):
+        vendor.will_say((200, said))
+        assert adapter(vendor).cancel(KEY, "ada@example.org") is settled
+        assert vendor.calls() == [f"GET {ROOT}"]
+
+
+def test_a_second_cancellation_may_be_refused_when_the_first_one_was_done(
+    vendor: ScriptedVendor
+) -> None:
+    refused = {"error": {"code": "INVALID_DATA", "message": "it is cancelled"}}
+    vendor.will_say((400, refused), (200, told_of("CANCELLED")))
+    assert adapter(vendor).cancel(KEY, "ada@example.org", "102-8107143") is True
+    assert vendor.calls() == [f"DELETE {ROOT}/102-8107143", f"GET {ROOT}/102-8107143"]
+    # Refused for another reason, or a number that there is not: a person has to look.
+    vendor.will_say((400, refused), (200, told_of("CONFIRMED")))
+    with pytest.raises(SupplierDeclined, match="status_400"):
+        adapter(vendor).cancel(KEY, "ada@example.org", "102-8107143")
+    vendor.will_say((404, refused), (404, refused))
+    with pytest.raises(SupplierDeclined, match="not_found"):
+        adapter(vendor).cancel(KEY, "ada@example.org", "102-8107143")
+
+
+@pytest.mark.parametrize(("status", "said", "error"), FAULTS)
+def test_a_cancellation_without_a_clear_answer_is_a_fault_that_can_be_tried_again(
+    vendor: ScriptedVendor, status: int, said: bytes, error: type[Exception]
+) -> None:
+    for before, number in (
+        ([], "102-8107143"), ([], ""), ([(200, listed(booking("CONFIRMED")))], ""),
+        ([(400, {"error": {"code": "INVALID_DATA"}})], "102-8107143"),
+    ):
+        vendor.will_say(*before, (status, said))
+        with pytest.raises(error):
+            adapter(vendor).cancel(KEY, "ada@example.org", number)
+
+
+def test_a_cancellation_that_left_the_booking_as_it_was_is_no_success(
+    vendor: ScriptedVendor
+) -> None:
+    vendor.will_say((200, told_of("CONFIRMED")))
+    with pytest.raises(SupplierAway, match="did not cancel"):
+        adapter(vendor).cancel(KEY, "ada@example.org", "102-8107143")
+
+
+def test_over_the_days_quota_nothing_can_be_cancelled(vendor: ScriptedVendor) -> None:
+    vendor.will_say((403, {"error": {"code": "QUOTA", "message": "m"}}))
+    with pytest.raises(SupplierDeclined, match="quota_used_up"):
+        adapter(vendor).cancel(KEY, "ada@example.org", "102-8107143")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import pytest
 
-from errors import SupplierAway
-from suppliers.perhotel import mapping
+from errors import SupplierAway, SupplierDeclined, TokenExpired
+from suppliers.http import IssuedToken, reference
+from suppliers.perhotel import PerHotel, mapping
 from suppliers.rates import Board, FetchedChunk, Holder, Rate
-from tests.rate_suppliers import QUERY, told
+from tests.rate_suppliers import QUERY, LocalTokens, told
+from tests.scripted_vendor import FAULTS, ScriptedVendor, terms
 
 ROOM = {"rate_id": "r-1", "name": "Double  room", "board": "breakfast", "price": "120.50",
         "refundable": True, "available": 3}
@@ -113,3 +116,55 @@ def test_a_booking_names_price_and_reference() -> None:
     sent = mapping.booking_request(pinned(), holder, "REF")
     assert (sent["rate_id"], sent["price"], sent["currency"], sent["reference"]) == (
         "r-1", "120.50", "EUR", "REF")
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+KEY = "01JHANORDEROFTWENTYSIXCHAR"
+DELETED = f"DELETE /bookings/{reference(KEY, mapping.REFERENCE_MAX)}"
+
+
+def adapter(vendor: ScriptedVendor) -> PerHotel:
+    """With tokens 1, 2, ...: a refusal brings the next one."""
+    numbers = itertools.count(1)
+    tokens = LocalTokens({"perhotel:us": lambda: IssuedToken(f"token-{next(numbers)}", 600.0)})
+    return PerHotel(vendor.url, "us", tokens, terms())
+
+
+def test_a_cancellation_goes_by_our_reference_and_is_the_same_when_repeated(
+    vendor: ScriptedVendor
+) -> None:
+    # Booked, cancelled before or never heard of: a tombstone stands either way.
+    vendor.will_say(*[(204, b"")] * 2)
+    supplier = adapter(vendor)
+    assert [supplier.cancel(KEY, "ada@example.org", number) for number in ("", "PE-7")] == [
+        True, True]
+    assert {one.headers["Authorization"] for one in vendor.asked} == {"Bearer token-1"}
+    assert vendor.calls() == [DELETED] * 2
+
+
+def test_a_cancellation_outlives_its_token_once(vendor: ScriptedVendor) -> None:
+    vendor.will_say((401, {"error": "invalid_token"}), (204, b""))
+    assert adapter(vendor).cancel(KEY, "ada@example.org") is True
+    assert [one.headers["Authorization"] for one in vendor.asked] == [
+        "Bearer token-1", "Bearer token-2"]
+    vendor.will_say(*[(401, {"error": "invalid_token"})] * 2)
+    with pytest.raises(TokenExpired):
+        adapter(vendor).cancel(KEY, "ada@example.org")
+
+
+@pytest.mark.parametrize(("status", "said", "error"), FAULTS)
+def test_a_cancellation_without_a_clear_answer_is_a_fault_that_can_be_tried_again(
+    vendor: ScriptedVendor, status: int, said: bytes, error: type[Exception]
+) -> None:
+    vendor.will_say((status, said))
+    with pytest.raises(error):
+        adapter(vendor).cancel(KEY, "ada@example.org")
+
+
+def test_a_vendor_that_keeps_no_tombstone_for_what_it_does_not_know_is_heard(
+    vendor: ScriptedVendor
+) -> None:
+    vendor.will_say((404, {"error": "not_found"}))
+    with pytest.raises(SupplierDeclined, match="not_found"):
+        adapter(vendor).cancel(KEY, "ada@example.org")

@@ -115,9 +115,11 @@ def blueprint(settings: Settings, gate: Gate, market: Market, stays: StayBook) -
                            reference=request.args.get("affiliate_reference_id", ""))
         if found is None:
             raise VendorRefusal(404, "resource_not_found", "no such itinerary")
-        links = {} if found.state == "cancelled" else {"cancel": {
+        cancelled = found.state == "cancelled"
+        links = {} if cancelled else {"cancel": {
             "method": "DELETE", "href": f"/v3/itineraries/{found.number}/rooms/1?token=1"}}
-        return answer([{"itinerary_id": found.number, "rooms": [{"id": "1", "links": links}]}])
+        return answer([{"itinerary_id": found.number, "rooms": [
+            {"id": "1", "status": "canceled" if cancelled else "booked", "links": links}]}])
 
     @section.delete("/itineraries/<number>/rooms/<room>")
     def cancel(number: str, room: str) -> Response:

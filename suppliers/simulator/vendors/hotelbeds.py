@@ -136,6 +136,13 @@ def blueprint(settings: Settings, gate: Gate, market: Market, stays: StayBook) -
         return answer({"auditData": _audit(), "bookings": {
             "bookings": bookings, "from": 1, "to": 25, "total": len(bookings)}})
 
+    @section.get("/bookings/<number>")
+    def detail(number: str) -> Response:
+        found = stays.find("hotelbeds", number=number)
+        if found is None:
+            raise VendorRefusal(404, "INVALID_DATA", "no such booking")
+        return answer({"auditData": _audit(), "booking": _booked(found)})
+
     @section.delete("/bookings/<number>")
     def cancel(number: str) -> Response:
         found = stays.find("hotelbeds", number=number)
