@@ -36,6 +36,7 @@ from booking.store import BookingStore
 from catalogue import hotels_file
 from catalogue.default_hotels import Place
 from catalogue.seeding import HotelSeeding
+from catalogue.shelf import active_max_of
 from engine_errors import valkey_errors
 from errors import BadInput, BerthError, EngineAway, EngineUnfit, SettingsError
 from queues.clearing import Clearing, RoadBusy, erase
@@ -184,15 +185,23 @@ def _seed_hotels(
 ) -> int:
     """The hotels of the file, or the default ones where there is none."""
     seeding.ensure_indexes()
-    today, currency = dt.datetime.now(dt.UTC).date(), found.catalogue_currency
-    if hotels is not None:
-        refused = _put_hotels(seeding, hotels, today, currency)
-        if (active := seeding.active()) > found.catalogue_active_max:
-            _say(f"{active} hotels are active, and CATALOGUE_ACTIVE_MAX lets the "
-                 f"{found.catalogue_active_max} that came first be shown: raise it, or make others "
-                 "inactive.")
-        return refused
-    there = seeding.count()
+    today = dt.datetime.now(dt.UTC).date()
+    if hotels is None:
+        refused = 0
+        _seed_default_hotels(found, seeding, today)
+    else:
+        refused = _put_hotels(seeding, hotels, today, found.catalogue_currency)
+        _tell_room(found, seeding.active())
+    # Once more: the file may have mended what it could not stand over.
+    if to_mend := seeding.ensure_indexes():
+        print(to_mend, file=sys.stderr)
+    return refused
+
+
+def _seed_default_hotels(
+    found: settings.Settings, seeding: HotelSeeding, today: dt.date
+) -> None:
+    there, currency = seeding.count(), found.catalogue_currency
     places = list(itertools.islice(_places(), found.default_hotels))
     if there:
         added = seeding.top_up_prices(places, today=today, currency=currency)
@@ -202,7 +211,24 @@ def _seed_hotels(
         with _bar("seeding hotels", len(places)) as progress:
             seeding.fill(places, today=today, currency=currency, progress=progress)
         _say(f"The default hotels are seeded: {len(places)}.")
-    return 0
+
+
+def _tell_room(found: settings.Settings, active: int) -> None:
+    """Say when more hotels are active than are shown, by the limit of the system that runs."""
+    try:
+        with bootstrap.connect_catalogue_valkey(found) as valkey:
+            running = active_max_of(valkey)
+    except BerthError:
+        running = None  # it is not needed for what was done
+    if active <= (running or found.catalogue_active_max):
+        return
+    if running is not None:
+        _say(f"{active} hotels are active, and the system that runs shows the {running} that came "
+             "first: start it with a higher CATALOGUE_ACTIVE_MAX, or make others inactive.")
+    else:
+        _say(f"{active} hotels are active. No system runs that would say how many it shows; with "
+             f"the CATALOGUE_ACTIVE_MAX of this shell it is the {found.catalogue_active_max} that "
+             "came first. Start it with a higher one, or make others inactive.")
 
 
 def _put_hotels(
@@ -212,12 +238,14 @@ def _put_hotels(
     cities = seeding.known_cities()
     with _bar("seeding hotels", None) as progress:
         for some in hotels.batches(today=today, currency=currency, known_cities=cities):
-            seeding.put(some.documents)
-            kept += some.hotels
-            refused += len(some.refused)
-            for line in some.refused:
+            taken = seeding.put(some.hotels)
+            lines = [*some.refused, *(hotels.line(one.place, taken[one.hotel_id])
+                                      for one in some.hotels if one.hotel_id in taken)]
+            for line in lines:
                 print(line, file=sys.stderr)
-            progress(some.hotels + len(some.refused))
+            kept += len(some.hotels) - len(taken)
+            refused += len(lines)
+            progress(len(some.hotels) + len(some.refused))
     _say(f"{kept} hotels added or changed, {refused} refused.")
     return refused
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
@@ -28,7 +27,7 @@ from audit.pages import (
     left_over,
 )
 from audit.statuses import Bar
-from catalogue.assembly import Unfit
+from catalogue.assembly import Unfit, second
 from catalogue.finishing import Finished, finish
 from catalogue.payloads import version_in
 from queues.keys import CATALOGUE
@@ -67,7 +66,16 @@ class _Expected(msgspec.Struct):
     listed: list[Listed] = []
     broken: dict[str, str] = {}
     rows: dict[str, bytes] = {}
+    # Address -> all hotels that have it, in the order they came: only the first is shown.
+    owners: dict[str, list[str]] = {}
     differences: list[Difference] = []
+
+    def first_at(self, slug: object, hotel_id: str) -> str:
+        """Note a hotel at its address; returns the one that came there first."""
+        if not isinstance(slug, str):
+            return hotel_id
+        self.owners.setdefault(slug, []).append(hotel_id)
+        return self.owners[slug][0]
 
 
 class CatalogueAuditor:
@@ -187,8 +195,11 @@ class CatalogueAuditor:
                 some = ids[first:first + _AT_ONCE]
                 facts = self._documents.some(some, day)
                 made: dict[str, Finished] = {}
-                for hotel_id, found in facts.items():
-                    one = finish(found, words, today=day, currency=self._currency)
+                for hotel_id in (one for one in some if one in facts):
+                    found = facts[hotel_id]
+                    owner = expected.first_at(found.hotel.get("slug"), hotel_id)
+                    one = second(owner) if owner != hotel_id else finish(
+                        found, words, today=day, currency=self._currency)
                     if isinstance(one, Unfit):
                         expected.broken[hotel_id] = one.reason
                     else:
@@ -221,11 +232,12 @@ class CatalogueAuditor:
         say(Kind.PAGES_LEFT, left_over({"page": pages, **there}, wanted))
         say(Kind.PAGES_LEFT, (f"{count} keys of generation {name}, which nobody shows or removes"
                               for name, count in astray.items()))
-        slugs: dict[str, list[str]] = defaultdict(list)
-        for one in expected.listed:
-            slugs[one.slug].append(one.hotel_id)
+        say(Kind.LISTING_WRONG, (
+            f"hotels {', '.join(found)} have the same address {slug}, and only the first is shown"
+            for slug, found in expected.owners.items() if len(found) > 1))
         say(Kind.LISTING_WRONG, address_differences(
-            self._shelf.texts(CATALOGUE.slugs(shown.generation)), slugs))
+            self._shelf.texts(CATALOGUE.slugs(shown.generation)),
+            {one.slug: one.hotel_id for one in expected.listed}))
         say(Kind.LISTING_WRONG, broken_differences(
             self._shelf.texts(CATALOGUE.broken(shown.generation)), expected.broken))
         say(Kind.LISTING_WRONG, listing_differences(expected.rows, expected.listed))

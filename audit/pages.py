@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -195,19 +195,14 @@ def left_over(there: Mapping[str, set[str]], wanted: Mapping[str, object]) -> It
         yield f"hotel {hotel_id} is not to be shown, and has a {', a '.join(found)}"
 
 
-def address_differences(
-    told: Mapping[str, str], slugs: Mapping[str, Sequence[str]]
-) -> Iterator[str]:
-    """`told` is address -> hotel as it is shown; `slugs` address -> hotels that have it."""
-    for slug in sorted(told.keys() | slugs.keys()):
-        owners = slugs.get(slug, ())
-        if len(owners) > 1:
-            yield f"hotels {', '.join(owners)} have the same address {slug}"
+def address_differences(told: Mapping[str, str], owners: Mapping[str, str]) -> Iterator[str]:
+    """`told` is address -> hotel as it is shown; `owners` the same by the documents."""
+    for slug in sorted(told.keys() | owners.keys()):
         if slug not in told:
-            yield f"the address {slug} of hotel {owners[0]} leads nowhere"
-        elif told[slug] not in owners:
+            yield f"the address {slug} of hotel {owners[slug]} leads nowhere"
+        elif told[slug] != owners.get(slug):
             yield (f"the address {slug} leads to hotel {told[slug]}; by the documents to "
-                   f"{owners[0] if owners else 'none'}")
+                   f"{owners.get(slug, 'none')}")
 
 
 def broken_differences(told: Mapping[str, str], found: Mapping[str, str]) -> Iterator[str]:

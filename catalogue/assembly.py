@@ -99,6 +99,11 @@ def assemble(
     )  # fmt: skip
 
 
+def second(first: str) -> Unfit:
+    """What becomes of a hotel whose address another one has."""
+    return Unfit(f"hotel {first}, which came first, has the same address; give one of them another")
+
+
 def _images(documents: Iterable[Document]) -> tuple[Image, ...]:
     read = [one for one in (_read(found, ImageDocument) for found in documents)
             if isinstance(one, ImageDocument)]

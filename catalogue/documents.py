@@ -1,7 +1,7 @@
 """The hotels as an operator keeps them in MongoDB: collections, indexes, documents.
 
-    hotels          _id, slug, name, city, type, stars, amenities [ids], latitude, longitude,
-                    description, created_at (date), active
+    hotels          _id, slug (no two have the same), name, city, type, stars, amenities [ids],
+                    latitude, longitude, description, created_at (date), active
     cities          _id (`lisbon`), name, country (`PT`), country_name
     hotel_types     _id (`boutique`), label
     amenities       _id (`wifi`), label
@@ -44,6 +44,11 @@ INDEXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (IMAGES, ("hotel_id", "position")),
     (PRICES, ("hotel_id", "month")),
 )
+# One address, one hotel: MongoDB refuses the second. What is no text makes no page anyway.
+SLUG_INDEX: dict[str, Any] = {
+    "keys": [("slug", 1)], "unique": True,
+    "partialFilterExpression": {"slug": {"$type": "string"}},
+}
 IMAGES_MAX = 12
 PRICE = r"^[0-9]{1,9}(\.[0-9]{1,3})?$"
 

@@ -5,7 +5,7 @@
     city_name, country, country_name         `Lisbon`, `PT`, `Portugal`
     type            an id such as `boutique`; `type_label` for one that is not stored yet
     stars           1 to 5
-    slug            its address; made of name and id when left out
+    slug            its address, no other hotel's; made of name and id when left out
     amenities       ids, in CSV with | between them
     latitude, longitude, description
     price           of each night of the next NIGHTS; or in JSON `nights`: {"2026-12-01": "93.00"}
@@ -71,11 +71,19 @@ class HotelRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     created_at: dt.datetime | None = None
 
 
-class Batch(NamedTuple):
-    """Some rows: (collection, document) of the good ones, and what is wrong with the others."""
+class Good(NamedTuple):
+    """A row that can be kept: where it stands, and its (collection, document)."""
 
+    place: str
+    hotel_id: str
+    slug: str
     documents: list[tuple[str, Document]]
-    hotels: int
+
+
+class Batch(NamedTuple):
+    """Some rows: the good ones, and what is wrong with the others."""
+
+    hotels: list[Good]
     refused: list[str]
 
 
@@ -103,9 +111,8 @@ class Reader:
         self, *, today: dt.date, currency: str, known_cities: set[str]
     ) -> Iterator[Batch]:
         """All rows. `known_cities` grows with the cities that the file brings."""
-        documents: list[tuple[str, Document]] = []
+        hotels: list[Good] = []
         refused: list[str] = []
-        hotels = 0
         seen: dict[str, str] = {}
         for place, raw in self._all():
             try:
@@ -118,17 +125,22 @@ class Reader:
                     raise BadInput("a city that is not stored yet needs city_name, country and "
                                    "country_name", field="city")
             except BadInput as bad:
-                refused.append(f"{self._path}, {place}: {bad}")
+                refused.append(self.line(place, bad))
             else:
                 seen[row.id] = place
                 known_cities.add(row.city)
-                documents += _documents(row, today, currency)
-                hotels += 1
-            if hotels + len(refused) >= _AT_ONCE:
-                yield Batch(documents, hotels, refused)
-                documents, refused, hotels = [], [], 0
+                slug = row.slug or _slug(row)
+                hotels.append(Good(place, row.id, slug,
+                                   list(_documents(row, slug, today, currency))))
+            if len(hotels) + len(refused) >= _AT_ONCE:
+                yield Batch(hotels, refused)
+                hotels, refused = [], []
         if hotels or refused:
-            yield Batch(documents, hotels, refused)
+            yield Batch(hotels, refused)
+
+    def line(self, place: str, reason: object) -> str:
+        """What is told of a row that is refused."""
+        return f"{self._path}, {place}: {reason}"
 
     def _all(self) -> Iterator[tuple[str, dict[str, Any]]]:
         assert self._first is not None
@@ -203,7 +215,7 @@ def _checked(raw: dict[str, Any]) -> HotelRow:
 
 
 def _documents(
-    row: HotelRow, today: dt.date, currency: str
+    row: HotelRow, slug: str, today: dt.date, currency: str
 ) -> Iterator[tuple[str, Document]]:
     if row.city_name and row.country and row.country_name:
         yield d.CITIES, {"_id": row.city, "name": row.city_name, "country": row.country,
@@ -227,7 +239,7 @@ def _documents(
         yield d.PRICES, {"_id": f"{row.id}:{month}", "hotel_id": row.id, "month": month,
                          "currency": currency, "nights": prices}
     yield d.HOTELS, {
-        "_id": row.id, "slug": row.slug or _slug(row), "name": row.name, "city": row.city,
+        "_id": row.id, "slug": slug, "name": row.name, "city": row.city,
         "type": row.type, "stars": row.stars, "amenities": list(row.amenities),
         "latitude": row.latitude, "longitude": row.longitude, "description": row.description,
         "active": row.active,

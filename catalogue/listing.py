@@ -96,7 +96,9 @@ class Index:
             position = new._positions.get(hotel_id)
             if row is None and position is not None:
                 new._columns["alive"][position] = False
-                new.slugs.pop(new._slug_of.pop(hotel_id, ""), None)
+                slug = new._slug_of.pop(hotel_id, "")
+                if new.slugs.get(slug) == hotel_id:  # it may be another hotel's by now
+                    del new.slugs[slug]
         new._put(row for row in changes.values() if row is not None)
         if stays:
             new._remember(self)

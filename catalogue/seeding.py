@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pymongo import InsertOne, ReplaceOne
@@ -15,6 +15,7 @@ from pymongo.write_concern import WriteConcern
 from catalogue import default_hotels as default
 from catalogue import documents as d
 from catalogue.documents import Document
+from catalogue.hotels_file import Good
 from catalogue.source import HotelSource
 from engine_errors import mongo_errors
 
@@ -31,9 +32,9 @@ class HotelSeeding:
         )
         self._source = HotelSource(database)
 
-    def ensure_indexes(self) -> None:
-        """Create the indexes that are missing."""
-        self._source.ensure_indexes()
+    def ensure_indexes(self) -> str:
+        """Create the indexes that are missing. Returns what has to be mended first, if anything."""
+        return self._source.ensure_indexes()
 
     def count(self) -> int:
         """How many hotels are stored."""
@@ -84,15 +85,46 @@ class HotelSeeding:
             added += len(missing)
         return added
 
-    def put(self, documents: Iterable[tuple[str, Document]]) -> None:
-        """Write these (collection, document), in place of what has their ids; hotels last."""
+    def put(self, hotels: Sequence[Good]) -> dict[str, str]:
+        """Write these in place of what has their ids. Returns hotels that are refused, and why:
+        nothing of them is written but what other rows may name.
+        """
+        refused = self._taken(hotels)
         waiting: dict[str, list[Any]] = defaultdict(list)
-        for name, document in documents:
-            waiting[name].append(ReplaceOne({"_id": document["_id"]}, document, upsert=True))
+        for hotel in hotels:
+            for name, document in hotel.documents:
+                if name in d.NAMED_BY or hotel.hotel_id not in refused:
+                    waiting[name].append(
+                        ReplaceOne({"_id": document["_id"]}, document, upsert=True))
         with mongo_errors():
-            for name in (*(one for one in d.COLLECTIONS if one != d.HOTELS), d.HOTELS):
-                if waiting[name]:
-                    self._database[name].bulk_write(waiting[name], ordered=False)
+            for name in (one for one in d.COLLECTIONS if one != d.HOTELS and waiting[one]):
+                self._database[name].bulk_write(waiting[name], ordered=False)
+            # Hotels last: killed anywhere, no half of one is shown.
+            return refused | self._put_last(waiting[d.HOTELS])
+
+    def _put_last(self, writes: Sequence[ReplaceOne[Document]]) -> dict[str, str]:
+        """Hotels that MongoDB refuses: their address was taken since it was looked for."""
+        try:
+            if writes:
+                self._database[d.HOTELS].bulk_write(writes, ordered=False)
+        except BulkWriteError as error:
+            refused = _refused(error)
+            if not refused or any(one.get("code") != _DUPLICATE_KEY for one in refused):
+                raise
+            return {one["op"]["q"]["_id"]: f"slug: {one['op']['u']['slug']} was taken just now"
+                    for one in refused}
+        return {}
+
+    def _taken(self, hotels: Sequence[Good]) -> dict[str, str]:
+        """Hotels whose address another one has, and the words for it. Of two that want the same,
+        the first gets it.
+        """
+        texts = {"$in": [one.slug for one in hotels], "$not": {"$type": "array"}}
+        with mongo_errors():
+            owners = {one["slug"]: one["_id"] for one in
+                      self._database[d.HOTELS].find({"slug": texts}, {"slug": 1})}
+        return {one.hotel_id: f"slug: {one.slug} is that of hotel {owners[one.slug]}"
+                for one in hotels if owners.setdefault(one.slug, one.hotel_id) != one.hotel_id}
 
     def known_cities(self) -> set[str]:
         """The slugs of cities that hotels may name."""
@@ -113,6 +145,10 @@ class HotelSeeding:
                 self._database[name].bulk_write([InsertOne(one) for one in documents],
                                                 ordered=False)
             except BulkWriteError as error:
-                refused = (error.details or {}).get("writeErrors", [])
-                if any(one.get("code") != _DUPLICATE_KEY for one in refused):
+                if any(one.get("code") != _DUPLICATE_KEY for one in _refused(error)):
                     raise
+
+
+def _refused(error: BulkWriteError) -> list[Document]:
+    """The writes that MongoDB refused, and why."""
+    return list((error.details or {}).get("writeErrors", []))

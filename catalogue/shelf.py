@@ -92,6 +92,18 @@ def entry_of(payload: Payload, level: int = GZIP_LEVEL) -> Entry:
     )
 
 
+def active_max_of(client: redis.Redis, keys: CatalogueKeys = CATALOGUE) -> int | None:
+    """How many hotels the consumer that holds the lease shows at most; None while nobody does.
+    Raises EngineAway.
+    """
+    with valkey_errors():
+        pipe: Any = client.pipeline(transaction=False)
+        pipe.exists(keys.lease)
+        pipe.hget(keys.state, "active_max")
+        is_held, said = pipe.execute()
+    return int(said) if is_held and said else None
+
+
 def read_standing(found: dict[bytes, bytes]) -> Standing | None:
     """The state hash as it was read; None when no generation is shown."""
     if b"generation" not in found:

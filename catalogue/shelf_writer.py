@@ -74,6 +74,13 @@ class ShelfWriter:
             self._token = ""
             raise LeaseLost("the catalogue's lease is not ours any more")
 
+    def note_active_max(self, active_max: int) -> None:
+        """Say how many hotels are shown at most, for whoever asks from outside; nothing here
+        goes by it.
+        """
+        with valkey_errors():
+            self._client.hset(self._keys.state, "active_max", active_max)
+
     def standing(self) -> tuple[Standing | None, bool]:
         """What is shown, and whether a rebuild is wanted: somebody asked for it, or one that was
         begun did not come to its end.
@@ -82,7 +89,7 @@ class ShelfWriter:
             found: dict[Any, Any] = self._client.hgetall(self._keys.state)
         return read_standing(found), b"wanted" in found or b"building" in found
 
-    def known(self, generation: int) -> frozenset[str]:
+    def known(self, generation: int) -> tuple[frozenset[str], frozenset[str]]:
         """The hotels of a generation: those that are shown, and those that cannot be."""
         client: Any = self._client
         with valkey_errors():
@@ -90,7 +97,8 @@ class ShelfWriter:
             pipe.hkeys(self._keys.rows(generation))
             pipe.hkeys(self._keys.broken(generation))
             shown, broken = pipe.execute()
-        return frozenset(one.decode() for one in (*shown, *broken))
+        return (frozenset(one.decode() for one in shown),
+                frozenset(one.decode() for one in broken))
 
     def begin(self) -> int:
         """Begin a generation that nobody sees yet; its number."""

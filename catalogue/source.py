@@ -18,6 +18,7 @@ from pymongo.read_concern import ReadConcern
 from catalogue import documents as d
 from catalogue.assembly import Facts, Vocabulary, vocabulary
 from catalogue.documents import Document
+from catalogue.namesakes import Namesakes
 from engine_errors import mongo_errors
 from errors import BerthError, EngineUnfit
 
@@ -94,12 +95,22 @@ class HotelSource:
         dates = database.codec_options.with_options(
             datetime_conversion=DatetimeConversion.DATETIME_AUTO)
         self._database = database.with_options(dates, read_concern=ReadConcern("majority"))
+        self._namesakes = Namesakes(database)
 
-    def ensure_indexes(self) -> None:
-        """Create the indexes that are missing."""
+    def ensure_indexes(self) -> str:
+        """Create the indexes that are missing. Returns what has to be mended before that of
+        addresses can stand; empty when it does.
+        """
         with mongo_errors():
             for name, fields in d.INDEXES:
                 self._database[name].create_index([(field, 1) for field in fields])
+        return self._namesakes.refuse()
+
+    def namesakes(self) -> dict[str, str]:
+        """Active hotel -> the one that has its address and came first. Costs nothing once MongoDB
+        refuses them.
+        """
+        return self._namesakes.found()
 
     def moment(self) -> str:
         """Where MongoDB's time stands; what is read afterwards is at least that new.

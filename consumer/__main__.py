@@ -308,7 +308,7 @@ def _own_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
 
 
-def _when_engines_answer(check: Callable[[], None], stop: threading.Event) -> None:
+def _when_engines_answer(check: Callable[[], object], stop: threading.Event) -> None:
     """Engines may start together with us. Raises EngineAway after a minute, EngineUnfit at once."""
     give_up_at_s = time.monotonic() + ENGINES_WITHIN_S
     while True:

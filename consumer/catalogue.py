@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from catalogue import documents as d
 from catalogue import payloads
-from catalogue.assembly import Unfit, Vocabulary
+from catalogue.assembly import Unfit, Vocabulary, second
 from catalogue.finishing import finish
 from catalogue.shelf import Standing, entry_of
 from catalogue.shelf_writer import OlderThanShown, Put, ShelfWriter
@@ -64,6 +64,8 @@ class CatalogueConsumer:
         self._today = today
         self._feed: ChangeFeed | None = None
         self._active: frozenset[str] = frozenset()
+        self._namesakes: dict[str, str] = {}
+        self._to_mend = ""
         self._words = Vocabulary({}, {}, {})
         self._token_moved_s = 0.0
 
@@ -136,7 +138,9 @@ class CatalogueConsumer:
         moment = self._source.moment()
         day = self._today()
         generation = self._shelf.begin()
+        self._prepare()
         self._words = self._source.vocabulary()
+        self._namesakes = self._source.namesakes()
         ids = self._source.active_ids(self._active_max)
         self._active = frozenset(ids)
         for some in _chunks(ids, READ_AT_ONCE):
@@ -153,9 +157,13 @@ class CatalogueConsumer:
         """Gather the changes of a moment, build what they touch, and move the token."""
         opened = self._feed is None
         if self._feed is None:
+            self._prepare()
             self._words = self._source.vocabulary()
             # What is shown, not what ought to be: hotels may have come and gone meanwhile.
-            self._active = self._shelf.known(standing.generation)
+            shown, broken = self._shelf.known(standing.generation)
+            self._active = shown | broken
+            # Some of these may have waited for an address that is free by now.
+            self._namesakes = dict.fromkeys(broken, "")
             self._feed = self._source.changes(standing.token)
         touched = self._gathered(self._feed)
         token = self._feed.token
@@ -212,6 +220,10 @@ class CatalogueConsumer:
             active = frozenset(self._source.active_ids(self._active_max))
             ids |= active ^ self._active
             self._active = active
+            # The same goes for those that wait for another one's address.
+            seconds = self._source.namesakes()
+            ids |= {hotel_id for hotel_id, _ in seconds.items() ^ self._namesakes.items()}
+            self._namesakes = seconds
         return ids
 
     def _built(self, hotel_ids: Sequence[str], day: dt.date) -> list[Put]:
@@ -223,13 +235,25 @@ class CatalogueConsumer:
             if hotel_id not in facts:
                 puts.append(Put(hotel_id, "", None))
                 continue
-            made = finish(facts[hotel_id], self._words, today=day, currency=self._currency)
+            first = self._namesakes.get(hotel_id)
+            made = second(first) if first else finish(
+                facts[hotel_id], self._words, today=day, currency=self._currency)
             if isinstance(made, Unfit):
                 log.warning("hotel %s cannot be shown: %s", hotel_id, made.reason)
                 puts.append(Put(hotel_id, "", None, made.reason))
             else:
                 puts.append(Put(hotel_id, made.slug, entry_of(made.payload)))
         return puts
+
+    def _prepare(self) -> None:
+        """What a rebuild and a feed begin with. A collection may have been dropped meanwhile, or
+        hold what an index cannot stand over.
+        """
+        self._shelf.note_active_max(self._active_max)
+        to_mend = self._source.ensure_indexes()
+        if to_mend and to_mend != self._to_mend:
+            log.error("%s", to_mend)
+        self._to_mend = to_mend
 
     def _forget(self) -> None:
         if self._feed is not None:

@@ -164,7 +164,7 @@ class CatalogueKeys:
     state               hash    generation: the one that is shown; seq: changes told in it;
                                 token: where in MongoDB's changes it stands; version, day,
                                 built_ms; building: one that is not shown yet; wanted: a rebuild
-                                is asked for
+                                is asked for; active_max: hotels that are shown at most
     changes             stream  `<generation>-<seq>` -> id, row (empty: gone); seq 0 says a swap
     old                 list    generations that are to be removed
     hotel:<gen>:<id>    hash    version, slug, etag, page and json (gzip), size of each unpacked

@@ -169,7 +169,7 @@ class TestChanging:
     ) -> None:
         standing = writer.build([gone("a-1", why="no city")])
         assert valkey.hgetall(CATALOGUE.broken(standing.generation)) == {b"a-1": b"no city"}
-        assert writer.known(standing.generation) == {"a-1"}
+        assert writer.known(standing.generation) == (frozenset(), {"a-1"})
         writer.change([hotel("a-1", "one")])
         assert not valkey.exists(CATALOGUE.broken(standing.generation))
         assert not valkey.exists(CATALOGUE.gone(standing.generation))

@@ -27,6 +27,7 @@ import embedded
 from audit.__main__ import main
 from catalogue import default_hotels as default
 from catalogue import documents as d
+from catalogue.hotels_file import Good
 from catalogue.seeding import HotelSeeding
 from catalogue.shelf_writer import ask_for_rebuild
 from db_init import _places
@@ -99,8 +100,10 @@ class Operator:
         self._set(d.HOTELS, hotel_id, active=self._chance.random() < 0.7)
 
     def _come(self, _: str) -> None:
-        HotelSeeding(self._database).put(default.documents(
+        found = list(default.documents(
             self._places.pop(), today=dt.datetime.now(dt.UTC).date(), currency="EUR"))
+        hotel = dict(found)[d.HOTELS]
+        HotelSeeding(self._database).put([Good("", hotel["_id"], hotel["slug"], found)])
 
     def _go(self, hotel_id: str) -> None:
         self._database[d.HOTELS].delete_one({"_id": hotel_id})

@@ -11,10 +11,11 @@ import pytest
 import redis
 from bson.datetime_ms import DatetimeMS
 from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
 
 from catalogue import documents as d
 from catalogue.model import Hotel, Payload
-from catalogue.shelf import Cursor, entry_of
+from catalogue.shelf import Cursor, active_max_of, entry_of
 from catalogue.shelf_writer import Put, ShelfWriter, ask_for_rebuild
 from catalogue.source import HotelSource
 from consumer import catalogue as consumer_module
@@ -301,6 +302,104 @@ def test_a_quiet_catalogue_does_not_fall_behind_a_busy_database(
     eventually(moved, 10, "the token moves")
     assert (world.reader.standing().generation, world.reader.standing().seq) == (
         before.generation, before.seq)
+
+
+# --- two hotels with one address --------------------------------------------------------------
+
+
+def test_mongodb_refuses_a_second_hotel_at_an_address(world: CatalogueWorld) -> None:
+    taken = world.database[d.HOTELS].find_one({"_id": "lisbon-8"})
+    assert taken is not None
+    with pytest.raises(DuplicateKeyError):
+        world.database[d.HOTELS].update_one({"_id": "lisbon-7"}, {"$set": {"slug": taken["slug"]}})
+    # Without one they make no page, and are in nobody's way.
+    world.database[d.HOTELS].insert_many([{"_id": "x", "active": True}, {"_id": "y", "slug": None}])
+
+
+def name_alike(world: CatalogueWorld, *hotel_ids: str) -> list[str]:
+    """Another program gives hotels one address before any index says that it must not; they are
+    returned in the order in which they came.
+    """
+    hotels = world.database[d.HOTELS]
+    hotels.drop_index("slug_1")
+    hotels.update_many({"_id": {"$in": list(hotel_ids)}}, {"$set": {"slug": "corner-house"}})
+    found = hotels.find({"slug": "corner-house"}).sort([("created_at", 1), ("_id", 1)])
+    return [one["_id"] for one in found]
+
+
+def has_index(world: CatalogueWorld) -> bool:
+    return "slug_1" in world.database[d.HOTELS].index_information()
+
+
+@pytest.mark.parametrize("begins", ["with a rebuild", "with the changes"])
+def test_the_first_of_two_hotels_at_an_address_is_shown_and_what_to_mend_is_told(
+    world: CatalogueWorld, caplog: pytest.LogCaptureFixture, begins: str
+) -> None:
+    if begins == "with the changes":
+        before = world.consumer()
+        before.step()
+        world.settle(before)
+        before.leave()
+    first, second = name_alike(world, "lisbon-7", "lisbon-8")
+    consumer = world.consumer("two")
+    consumer.step()
+    world.settle(consumer)
+    assert not has_index(world)
+    [told] = [one for one in caplog.messages if one.startswith("Several hotels")]
+    assert f"corner-house ({first}, {second})" in told
+    assert "a slug of its own" in told
+    assert world.reader.hotel_id_of("corner-house") == first
+    assert world.shown(first)["slug"] == "corner-house"
+    assert world.shown(second) == {}
+    assert len(world.rows()) == 24
+    broken = world.valkey.hgetall(CATALOGUE.broken(world.reader.standing().generation))
+    assert [*broken] == [second.encode()]
+    assert first.encode() in broken[second.encode()]
+
+
+@pytest.mark.parametrize("mended", ["the first goes", "the first is closed", "the first moves",
+                                    "the second moves", "nobody looks meanwhile"])
+def test_an_address_that_is_free_again_is_the_next_ones_and_the_index_comes(
+    world: CatalogueWorld, consumer: CatalogueConsumer, mended: str
+) -> None:
+    first, second, third = name_alike(world, "lisbon-7", "lisbon-8", "lisbon-9")
+    hotels = world.database[d.HOTELS]
+    consumer.leave()  # the index was there when it began
+    consumer = world.consumer("two")
+    world.settle(consumer)
+    assert (world.shown(second), world.shown(third)) == ({}, {})
+    if mended == "nobody looks meanwhile":
+        consumer.leave()
+        consumer = world.consumer("three")
+    change: dict[str, Any] = {"slug": "elsewhere"}
+    if mended == "the first goes":
+        hotels.delete_one({"_id": first})
+    elif mended == "the first is closed":
+        hotels.update_one({"_id": first}, {"$set": {"active": False}})
+    else:
+        moved = second if mended == "the second moves" else first
+        hotels.update_one({"_id": moved}, {"$set": change})
+    world.settle(consumer)
+    owner = first if mended == "the second moves" else second
+    assert world.reader.hotel_id_of("corner-house") == owner
+    assert world.shown(owner)["slug"] == "corner-house"
+    assert world.shown(third) == {}
+    assert not has_index(world)
+    hotels.delete_one({"_id": third})
+    if mended == "the first is closed":
+        hotels.delete_one({"_id": first})
+    world.settle(consumer)
+    assert has_index(world), "nothing is in its way"
+
+
+def test_the_limit_is_there_for_who_asks_from_outside(world: CatalogueWorld) -> None:
+    consumer = world.consumer(active_max=17)
+    consumer.step()
+    assert active_max_of(world.valkey) == 17
+    consumer.leave()
+    assert active_max_of(world.valkey) is None, "nobody holds to it"
+    world.settle(world.consumer("two", active_max=18))
+    assert active_max_of(world.valkey) == 18
 
 
 def test_a_consumer_that_leaves_gives_its_place_to_the_next(

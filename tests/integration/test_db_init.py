@@ -18,6 +18,9 @@ import bootstrap
 from booking import campaigns
 from booking.documents import Document
 from booking.store import BookingStore
+from catalogue.hotels_file import Good
+from catalogue.seeding import HotelSeeding
+from catalogue.shelf_writer import ShelfWriter
 from embedded import RunningEngines, binaries
 from embedded.data_dir import leave_addresses, owned
 from embedded.ports import LOOPBACK, free_port
@@ -118,16 +121,85 @@ def test_hotels_of_a_file_are_kept_and_bad_rows_told(
     assert found == {"ericeira-1": "Wave Watch", "ericeira-2": "Two", "ericeira-3": "Harbour House"}
 
 
-def test_hotels_that_there_is_no_room_for_are_told(settings: Settings, tmp_path: Path) -> None:
+def test_a_row_with_the_address_of_another_hotel_is_told_and_costs_itself(
+    settings: Settings, mongo_database: Database[Document], tmp_path: Path
+) -> None:
+    done(settings)
+    there = mongo_database["hotels"].find_one({"_id": "lisbon-7"})
+    assert there is not None
+    before = mongo_database["hotel_ratings"].find_one({"_id": "lisbon-8"})
+    file = tmp_path / "hotels.csv"
+    header = "id,name,city,city_name,country,country_name,type,stars,slug,rating,rating_count"
+    file.write_text("\n".join([
+        header,
+        f"lisbon-8,Elsewhere,faro,Faro,PT,Portugal,hotel,3,{there['slug']},1.0,9",
+        "faro-1,Wave View,faro,,,,hotel,3,wave-view,,",
+        f"lisbon-7,The Same Place,lisbon,,,,hotel,3,{there['slug']},,",
+        "faro-2,Wave View,faro,,,,hotel,3,wave-view,,",
+    ]))
+    code, out, err = db_init(settings, "--hotels", str(file))
+    assert (code, out.splitlines()[-1]) == (1, "2 hotels added or changed, 2 refused.")
+    assert err.splitlines() == [
+        f"{file}, line 2: slug: {there['slug']} is that of hotel lisbon-7",
+        f"{file}, line 5: slug: wave-view is that of hotel faro-1"]
+    names = {one["_id"]: one["name"] for one in mongo_database["hotels"].find(
+        {"_id": {"$in": ["lisbon-7", "lisbon-8", "faro-1", "faro-2"]}})}
+    assert names.pop("lisbon-8") != "Elsewhere"
+    assert names == {"lisbon-7": "The Same Place", "faro-1": "Wave View"}
+    assert mongo_database["hotel_ratings"].find_one({"_id": "lisbon-8"}) == before
+    assert mongo_database["cities"].find_one({"_id": "faro"}), "line 3 stands in it"
+
+
+def test_an_address_that_is_taken_meanwhile_costs_its_row_alone(
+    mongo_database: Database[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeding = HotelSeeding(mongo_database)
+    seeding.ensure_indexes()
+    hotels = [Good("", name, slug, [("hotels", {"_id": name, "slug": slug})])
+              for name, slug in (("one", "a"), ("two", "b"))]
+    assert seeding.put(hotels[:1]) == {}
+    monkeypatch.setattr(HotelSeeding, "_taken", lambda self, hotels: {})
+    rivals = [Good("", "three", "a", [("hotels", {"_id": "three", "slug": "a"})]), hotels[1]]
+    assert seeding.put(rivals) == {"three": "slug: a was taken just now"}
+    assert sorted(str(one["_id"]) for one in mongo_database["hotels"].find()) == ["one", "two"]
+
+
+def test_hotels_that_share_an_address_already_are_told_and_stop_nothing(
+    settings: Settings, mongo_database: Database[Document], tmp_path: Path
+) -> None:
+    mongo_database["hotels"].insert_many([{"_id": "a", "slug": "x"}, {"_id": "b", "slug": "x"}])
+    code, out, err = db_init(settings)
+    assert (code, out.splitlines()[-1]) == (0, "2 hotels are there already and stay as they are.")
+    assert "x (a, b)" in err
+    assert "a slug of its own" in err
+    file = tmp_path / "hotels.csv"
+    file.write_text("id,name,city,city_name,country,country_name,type,stars\n"
+                    "b,Wave View,faro,Faro,PT,Portugal,hotel,3\n")
+    done(settings, "--hotels", str(file))  # the file mends it
+    assert "slug_1" in mongo_database["hotels"].index_information()
+
+
+@pytest.mark.parametrize("running", [None, 1, 2])
+def test_hotels_that_there_is_no_room_for_are_told_by_the_limit_that_holds(
+    settings: Settings, valkey: redis.Redis, tmp_path: Path, running: int | None
+) -> None:
+    """That of the system that runs, whatever this shell believes; else that of this shell."""
     file = tmp_path / "hotels.csv"
     file.write_text("".join(HOTELS.splitlines(keepends=True)[:2]))
-    few = environment(settings) | {"CATALOGUE_ACTIVE_MAX": "1"}
-    for words in ("1 hotels added", "2 hotels are active, and CATALOGUE_ACTIVE_MAX lets the 1 "):
+    shell = environment(settings) | {"CATALOGUE_ACTIVE_MAX": "9" if running else "1"}
+    if running:
+        with bootstrap.connect_catalogue_valkey(settings) as shelf:
+            writer = ShelfWriter(shelf, consumer="one", lease_ms=60_000)
+            assert writer.acquire()
+            writer.note_active_max(running)
+    for count in (1, 2):
         told = subprocess.run(
-            [sys.executable, "db_init.py", "--hotels", str(file)], cwd=ROOT, env=few,
+            [sys.executable, "db_init.py", "--hotels", str(file)], cwd=ROOT, env=shell,
             capture_output=True, text=True, timeout=TIMEOUT_S, check=True,
-        )
-        assert words in told.stdout
+        ).stdout
+        assert "1 hotels added" in told
+        assert ("the system that runs shows the 1 that" in told) == ((running, count) == (1, 2))
+        assert ("of this shell it is the 1 that" in told) == ((running, count) == (None, 2))
         file.write_text(file.read_text().replace("ericeira-1", "ericeira-2"))
 
 

@@ -20,8 +20,7 @@ HEADER = "id,name,city,type,stars,price,rating,rating_count,amenities,images,act
 def read(path: Path, known: set[str] | None = None) -> Batch:
     batches = list(Reader(path).batches(today=TODAY, currency="EUR",
                                         known_cities=known or {"lisbon"}))
-    return Batch([doc for one in batches for doc in one.documents],
-                 sum(one.hotels for one in batches),
+    return Batch([good for one in batches for good in one.hotels],
                  [line for one in batches for line in one.refused])
 
 
@@ -32,13 +31,14 @@ def csv_file(folder: Path, *rows: str, header: str = HEADER) -> Path:
 
 
 def of(batch: Batch, collection: str) -> list[dict[str, Any]]:
-    return [document for name, document in batch.documents if name == collection]
+    return [document for good in batch.hotels for name, document in good.documents
+            if name == collection]
 
 
 def test_a_good_row_becomes_its_documents(tmp_path: Path) -> None:
     found = read(csv_file(
         tmp_path, "casa-1,Casa Útil,lisbon,inn,4,93.50,8.7,12,wifi|pool,dawn|dusk,yes"))
-    assert (found.hotels, found.refused) == (1, [])
+    assert ([one.hotel_id for one in found.hotels], found.refused) == (["casa-1"], [])
     [hotel] = of(found, d.HOTELS)
     assert (hotel["_id"], hotel["slug"], hotel["stars"], hotel["amenities"]) == (
         "casa-1", "casa-util-casa-1", 4, ["wifi", "pool"])

@@ -132,6 +132,14 @@ def test_an_index_that_followed_changes_lists_what_a_new_one_lists(
     assert listed(old, filters, order) == shown, "the old one stays as it was"
 
 
+@pytest.mark.parametrize("after", [None, row(1, slug="moved")])
+def test_an_address_that_went_to_another_hotel_stays_there(after: Row | None) -> None:
+    """Whoever gives it up may be told of after the one that has it now."""
+    taken = Index([row(1, slug="corner-house"), row(2)]).applied(
+        {"lisbon-2": row(2, slug="corner-house")})
+    assert taken.applied({"lisbon-1": after}).hotel_id_of("corner-house") == "lisbon-2"
+
+
 def listed(index: Index, filters: Filters, order: Order) -> Page:
     """A page without the values that no hotel has (any more)."""
     page = index.page(filters, order)
