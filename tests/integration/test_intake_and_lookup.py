@@ -13,7 +13,7 @@ from ulid import ULID
 
 from booking import commands
 from booking.commands import CancelOrder, PlaceOrder, ReservationConfirmed
-from booking.intake import Overloaded
+from booking.intake import Overloaded, new_order_id
 from booking.lookup import OrderLookup, OrderView
 from booking.model import Reason, State
 from bootstrap import connect_valkey
@@ -81,6 +81,12 @@ def test_order_ids_are_ulids_and_sort_by_their_moment(desk: Desk) -> None:
     assert [str(ULID.from_str(order_id)) for order_id in ids] == ids
     moments = [ULID.from_str(order_id).timestamp for order_id in ids]
     assert moments == sorted(moments)
+
+
+def test_an_order_id_says_nothing_of_the_one_beside_it() -> None:
+    """Orders of one millisecond among them: a neighbour's id and address would be a way in."""
+    numbers = [int(ULID.from_str(new_order_id())) for _ in range(2_000)]
+    assert min(abs(b - a) for a, b in zip(numbers, numbers[1:], strict=False)) > 2**32
 
 
 def test_an_accepted_order_survives_the_end_of_every_process(desk: Desk) -> None:
