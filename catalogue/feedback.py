@@ -130,6 +130,13 @@ class FeedbackStore:
         with mongo_errors():
             return int(self._events.estimated_document_count())
 
+    def looks(self, since: dt.datetime) -> Iterator[tuple[str, str]]:
+        """(hotel, visitor) of each look since then."""
+        wanted = {"at": {"$gte": since}, "kind": Kind.VIEW.value}
+        with mongo_errors():
+            for one in self._events.find(wanted, {"hotel_id": 1, "visitor": 1}):
+                yield one["hotel_id"], one["visitor"]
+
     def seen(self) -> Iterator[Seen]:
         """The latest feedback, added up by visitor and hotel."""
         steps: list[dict[str, Any]] = [

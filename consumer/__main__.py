@@ -180,6 +180,7 @@ def _catalogue(settings: Settings, stop: threading.Event) -> Consumer:
 
 def _feedback(settings: Settings, stop: threading.Event) -> Consumer:
     from catalogue.feedback import FeedbackStore, TasteShelf
+    from catalogue.interest import Interest
     from consumer.feedback import FeedbackConsumer, Trainer
 
     client = bootstrap.connect_catalogue_valkey(settings, connections=4)
@@ -191,6 +192,7 @@ def _feedback(settings: Settings, stop: threading.Event) -> Consumer:
         ReliableQueue(client, FEEDBACK, lease_ms=settings.lease_ms),
         store,
         TasteShelf(client),
+        Interest(client),
         Trainer(search, name=name, timeout_s=settings.training_timeout_s, stop=stop),
         name=name,
         train_every_s=settings.training_every_s,

@@ -6,6 +6,8 @@ again adds nothing. Training is an RQ job; RQ forks a process for it, whose memo
 
 from __future__ import annotations
 
+import datetime as dt
+import itertools
 import logging
 import os
 import threading
@@ -21,6 +23,7 @@ from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import Worker
 
 from catalogue.feedback import FeedbackStore, TasteShelf, decode
+from catalogue.interest import Interest
 from consumer import training
 from consumer.leased import LeasedConsumer
 from engine_errors import valkey_errors
@@ -31,6 +34,7 @@ log = logging.getLogger(__name__)
 
 BATCH_MAX = 500
 BEAT_S = 0.5
+LOOKS_AT_ONCE = 5_000
 QUEUE = "training"
 JOB_ID = "training"
 # Looked at this often; a model of yesterday is no worse for ten more seconds.
@@ -48,24 +52,30 @@ class FeedbackConsumer(LeasedConsumer):
         queue: ReliableQueue,
         store: FeedbackStore,
         shelf: TasteShelf,
+        interest: Interest,
         trainer: Trainer,
         *,
         name: str,
         train_every_s: float,
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
+        today: Callable[[], dt.date] = lambda: dt.datetime.now(dt.UTC).date(),
     ) -> None:
         super().__init__(queue, name=name, stop=stop)
         self._store = store
         self._shelf = shelf
+        self._interest = interest
         self._trainer = trainer
         self._train_every_s = train_every_s
         self._clock = clock
+        self._today = today
+        self._whole_under: Lease | None = None
         self._looked_s = float("-inf")
         self._trained_s = float("-inf")
 
     def work(self, lease: Lease) -> None:
         """One beat; it ends after BEAT_S at the latest, or with a training. Raises NewerJob too."""
+        self._keep_interest_whole(lease)
         if not self._keep(lease):
             self.queue.wait(BEAT_S)
         self._train_if_due(lease)
@@ -83,6 +93,23 @@ class FeedbackConsumer(LeasedConsumer):
         if taken.jobs:
             self.queue.done(lease, taken)
         return len(taken.jobs)
+
+    def _keep_interest_whole(self, lease: Lease) -> None:
+        """Count today's looks again, from MongoDB, after a flush. It took the lease away too, so
+        a look at each new lease is enough. Killed anywhere, the next one does it again.
+        """
+        if self._whole_under is lease:  # after a flush, leases begin again with equal ones
+            return
+        if not self._interest.is_whole():
+            today, count = self._today(), 0
+            looks = self._store.looks(dt.datetime.combine(today, dt.time(), dt.UTC))
+            while some := list(itertools.islice(looks, LOOKS_AT_ONCE)):
+                self._interest.put_back(some, today=today)
+                self.queue.renew(lease)
+                count += len(some)
+            self._interest.restored()
+            log.info("%d looks of today are counted again", count)
+        self._whole_under = lease
 
     def _train_if_due(self, lease: Lease) -> None:
         now_s = self._clock()

@@ -174,7 +174,9 @@ class CatalogueKeys:
     slugs:<gen>         hash    slug -> hotel id
     broken:<gen>        hash    hotel id -> why its documents make no page
     gone:<gen>          hash    hotel id -> version at which it was taken away
-    interest:<id>       int     people who looked at the hotel's page, of any generation; expires
+    interest:<day>:<id> HLL     people who looked at the hotel's page that day, of any generation;
+                                expires
+    interest-whole      string  there while no interest was lost
     """
 
     def __init__(self) -> None:
@@ -184,6 +186,7 @@ class CatalogueKeys:
         self.state = self.prefix + "state"
         self.changes = self.prefix + "changes"
         self.old = self.prefix + "old"
+        self.interest_whole = self.prefix + "interest-whole"
 
     def hotel(self, generation: int | str, hotel_id: str) -> str:
         """The finished page of one hotel, and its JSON."""
@@ -205,9 +208,9 @@ class CatalogueKeys:
         """Which hotel an address belongs to."""
         return f"{self.prefix}slugs:{generation}"
 
-    def interest(self, hotel_id: str) -> str:
-        """How many people looked at a hotel."""
-        return f"{self.prefix}interest:{hotel_id}"
+    def interest(self, day: str, hotel_id: str) -> str:
+        """Who looked at a hotel on a day, enough of it to count them."""
+        return f"{self.prefix}interest:{day}:{hotel_id}"
 
     def broken(self, generation: int | str) -> str:
         """Hotels that cannot be shown."""

@@ -6,6 +6,7 @@ nobody, and is set only by the page's script after the page stands.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import logging
 import time
@@ -78,7 +79,8 @@ def visit(hotel_id: str) -> tuple[Visit, Visitor]:
     known = visitor_of(request) or Visitor(str(ULID()))
     is_seen = hotel_id in known.seen
     _tell(known.visitor_id, hotel_id, Kind.VIEW)
-    interested = Interest(services().catalogue_valkey).look(hotel_id, count=not is_seen)
+    interested = Interest(services().catalogue_valkey).look(
+        hotel_id, known.visitor_id, today=dt.datetime.now(dt.UTC).date())
     rest = [one for one in known.seen if one != hotel_id]
     told = Visit(is_seen, interested, _lowest(hotel_id))
     return told, Visitor(known.visitor_id, (hotel_id, *rest[:SEEN_MAX - 1]))

@@ -274,6 +274,9 @@ def test_a_visitor_is_told_what_differs_per_visitor(
     other = client.application.test_client().post("/hotels/lisbon-0/visit").json
     assert other is not None
     assert (other["is_seen"], other["interested_people"]) == (False, 2)
+    elsewhere = client.post("/hotels/porto-1/visit").json
+    assert elsewhere is not None
+    assert (elsewhere["is_seen"], elsewhere["interested_people"]) == (False, 1)
     forged = client.application.test_client()
     forged.set_cookie("visitor", "WyJhIixbImxpc2Jvbi0wIl1d.forged")
     assert forged.post("/hotels/lisbon-0/visit").json["is_seen"] is False  # type: ignore[index]

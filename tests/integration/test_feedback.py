@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,16 +14,18 @@ from pymongo.database import Database
 import bootstrap
 from bench.visitors import invent
 from catalogue.feedback import FeedbackStore, FeedbackTeller, Kind, TasteShelf
+from catalogue.interest import Interest
 from catalogue.taste import Seen
 from catalogue.training import train
 from consumer import feedback as module
 from consumer.feedback import FeedbackConsumer, Trainer
-from queues.keys import FEEDBACK
+from queues.keys import CATALOGUE, FEEDBACK
 from queues.reliable import ReliableQueue
 from settings import Settings
 from tests.catalogue_world import CatalogueWorld
 
 AT_MS = 1_796_000_000_000
+TODAY = dt.datetime.fromtimestamp(AT_MS / 1_000, dt.UTC).date()
 
 
 class Road:
@@ -36,6 +39,7 @@ class Road:
         self.events = database["feedback"]
         self.store = FeedbackStore(database)
         self.shelf = TasteShelf(valkey)
+        self.interest = Interest(valkey)
         self.teller = FeedbackTeller(valkey, most_waiting=1_000)
         self.stop = threading.Event()
         self.settings = settings
@@ -44,8 +48,8 @@ class Road:
     def consumer(self, name: str = "one", train_every_s: float = 0) -> FeedbackConsumer:
         return FeedbackConsumer(
             ReliableQueue(self.valkey, FEEDBACK, lease_ms=5_000), self.store, self.shelf,
-            Trainer(self.search, name=name, timeout_s=60, stop=self.stop),
-            name=name, train_every_s=train_every_s, stop=self.stop,
+            self.interest, Trainer(self.search, name=name, timeout_s=60, stop=self.stop),
+            name=name, train_every_s=train_every_s, stop=self.stop, today=lambda: TODAY,
         )
 
     def tell(self, visitor: str, hotel_id: str, kind: Kind = Kind.VIEW) -> bool:
@@ -177,3 +181,59 @@ def test_little_feedback_trains_nothing(road: Road, mongo_database: Database[Any
     assert job() == 0
     assert road.shelf.version() is None
     assert list(road.store.seen()) == [Seen("ann", "lisbon-1", 1.0)]
+
+
+# --- how many people looked at a hotel today ------------------------------------------------------
+
+
+def looked(road: Road, visitor: str, hotel_id: str) -> int:
+    """What the web does at a visit."""
+    road.tell(visitor, hotel_id)
+    return road.interest.look(hotel_id, visitor, today=TODAY)
+
+
+def test_after_a_flush_interest_comes_back_from_what_mongodb_keeps(road: Road) -> None:
+    consumer = road.consumer()
+    for visitor in ("ann", "bob", "bob", "cid"):
+        looked(road, visitor, "lisbon-7")
+    road.tell("dan", "lisbon-7", Kind.BOOKING)
+    yesterday = AT_MS - 86_400_000
+    road.teller.tell("eve", "lisbon-7", Kind.VIEW, at_ms=yesterday)
+    road.work(consumer)
+    road.valkey.flushdb()
+    assert looked(road, "ann", "lisbon-7") == 1, "the visitor does not wait for it"
+    assert looked(road, "fay", "lisbon-7") == 2
+    road.work(consumer)
+    assert looked(road, "ann", "lisbon-7") == 4, "ann, bob, cid and fay"
+    assert looked(road, "gil", "porto-1") == 1
+    key = CATALOGUE.interest(TODAY.isoformat(), "lisbon-7")
+    assert 0 < road.valkey.ttl(key) <= 86_400
+
+
+def test_interest_is_put_back_by_the_next_one_when_a_consumer_dies_at_it(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOKS_AT_ONCE", 2)
+    first = road.consumer("first")
+    for visitor in "abcde":
+        looked(road, visitor, "lisbon-7")
+    road.work(first)
+    road.valkey.flushdb()
+    with monkeypatch.context() as patch:
+        patch.setattr(ReliableQueue, "renew", lambda *_: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            road.consumer("second").step()
+    road.valkey.delete(FEEDBACK.lease)
+    road.work(road.consumer("third"))
+    assert looked(road, "a", "lisbon-7") == 5
+
+
+def test_interest_that_is_whole_is_not_read_again(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road.work(road.consumer("first"))
+    road.valkey.delete(FEEDBACK.lease)
+    asked: list[object] = []
+    monkeypatch.setattr(FeedbackStore, "looks", lambda *since: asked.append(since) or iter(()))
+    road.work(road.consumer("second"))
+    assert asked == []
