@@ -7,17 +7,18 @@ that take long keep no others waiting.
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import redis
 import rq
-from rq.exceptions import DuplicateJobError
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
+from rq.scripts import get_unique_enqueue_script
 from rq.serializers import JSONSerializer
 
 import shapes
@@ -48,6 +49,8 @@ class FetchQueue:
     """All may raise EngineAway."""
 
     def __init__(self, client: redis.Redis, suppliers: Iterable[str]) -> None:
+        self._client = client
+        self._enqueue_script: Any = get_unique_enqueue_script(client)
         self._queues = {
             name: rq.Queue(fetch_queue(name), connection=client, serializer=JSONSerializer)
             for name in suppliers
@@ -56,9 +59,10 @@ class FetchQueue:
         self._taken_s: dict[str, float] = {}
 
     def enqueue(self, jobs: Iterable[FetchPart], *, timeout_s: int) -> int:
-        """Enqueue parts; returns how many were new. One that was enqueued before changes nothing.
+        """Enqueue parts, all in one round trip; returns how many were new. One that was enqueued
+        before changes nothing.
         """
-        return sum(self._enqueue(job, job_id(job), timeout_s) for job in jobs)
+        return self._enqueue([(job, job_id(job)) for job in jobs], timeout_s)
 
     def waiting(self) -> dict[str, int]:
         """Parts that no worker has begun, by supplier."""
@@ -113,25 +117,40 @@ class FetchQueue:
             log.warning("a part of %s is given up: its workers died %d times", part.supplier,
                         number)
             return False
-        return self._enqueue(part, f"{job_id(part)}{_AGAIN}{number}", timeout_s)
+        return self._enqueue([(part, f"{job_id(part)}{_AGAIN}{number}")], timeout_s) == 1
 
-    def _enqueue(self, job: FetchPart, name: str, timeout_s: int) -> bool:
+    def _enqueue(self, named: Sequence[tuple[FetchPart, str]], timeout_s: int) -> int:
+        """What RQ's `enqueue` does with `unique`, but in a pipeline: there it takes two round trips
+        for each job, and those of the last supplier waited for all of them.
+        """
         with valkey_errors():
-            try:
-                self._queues[job.supplier].enqueue(
-                    FUNCTION, args=(msgspec.to_builtins(job),), job_id=name, unique=True,
-                    job_timeout=timeout_s, ttl=timeout_s, result_ttl=REMEMBERED_S,
-                    failure_ttl=FAILED_KEPT_S, description=f"{job.supplier} part",
+            pipe: Any = self._client.pipeline(transaction=False)
+            for part, name in named:
+                queue = self._queues[part.supplier]
+                job = queue.create_job(
+                    FUNCTION, args=(msgspec.to_builtins(part),), job_id=name,
+                    timeout=timeout_s, ttl=timeout_s, result_ttl=REMEMBERED_S,
+                    failure_ttl=FAILED_KEPT_S, description=f"{part.supplier} part",
                     retry=rq.Retry(max=RETRIES_MAX),
                 )
-            except DuplicateJobError:
-                return False
-        return True
+                job.enqueued_at = dt.datetime.now(dt.UTC)
+                self._enqueue_script(keys=[job.key, queue.key],
+                                     args=[name, "R", timeout_s, *_fields(job)], client=pipe)
+            for key in {self._queues[part.supplier].key for part, _ in named}:
+                pipe.sadd(rq.Queue.redis_queues_keys, key)
+            done: list[int] = pipe.execute()
+        return sum(done[:len(named)])
 
 
 def job_id(job: FetchPart) -> str:
     """The same part of the same search has the same id."""
     return f"{job.search_id}-{job.created_ms:x}-{job.supplier}-{job.part.number}"
+
+
+def _fields(job: Job) -> list[Any]:
+    """Name, value, name, ... as RQ keeps a job."""
+    return [one for name, value in job.to_dict().items() if value is not None
+            for one in (name, value)]
 
 
 def _fetched(name: str, queue: Any) -> Job | None:
