@@ -207,6 +207,7 @@ def _search(settings: Settings, stop: threading.Event) -> Consumer:
 
     client = bootstrap.connect_search_valkey(settings, connections=4)
     suppliers = chosen(settings)
+    _collect_seldom()
     return SearchConsumer(
         ReliableQueue(client, SEARCH, lease_ms=settings.lease_ms),
         bootstrap.search_entries(settings, client),
@@ -247,6 +248,7 @@ def _fetchers(settings: Settings, stop: threading.Event, suppliers: Sequence[str
     )
     # RQ lengthens the patience of its connections to that of a wait for a job.
     for_rq = bootstrap.connect_search_valkey(settings, connections=2 * sum(threads.values()) + 8)
+    _collect_seldom()
     return FetchWorkers(
         for_rq,
         bootstrap.fetcher(settings, client, stop, owner=name),
@@ -298,7 +300,8 @@ def _stays(settings: Settings, threads: int, stop: threading.Event) -> Stays:
 
 def _collect_seldom() -> None:
     """Look for cycles of garbage once in hundreds of batches. A batch makes thousands of objects
-    and frees them all by their counts; looking through them took half of the time of deciding.
+    and frees them all by their counts; looking through them took half of the time of deciding. In
+    a fetch worker it stops all threads at once.
     """
     gc.collect()
     gc.freeze()

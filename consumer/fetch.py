@@ -1,7 +1,7 @@
 """A fetch worker: RQ workers as threads of one process, so that many waits take little memory.
 
 Each thread is RQ's SimpleWorker on the queue of one supplier. Signals are this process's own
-affair, and a job's time limit is a timer, since threads can have no alarm.
+affair, and the time limits of jobs are kept by a thread, since threads can have no alarm.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 
 import rq
 from rq.serializers import JSONSerializer
-from rq.timeouts import TimerDeathPenalty
 from rq.worker import SimpleWorker
 
 import shapes
 from consumer.beside import Beside
 from consumer.fetch_queue import FetchQueue
 from consumer.fetch_workers import FetchWorkersAlive
+from consumer.job_timeouts import SharedDeathPenalty
 from errors import EngineAway
 from queues.keys import fetch_queue
 from suppliers.fetching import Fetcher, FetchPart
@@ -176,7 +176,7 @@ class FetchWorkers:
 class _ThreadWorker(SimpleWorker):
     """RQ's worker without what only a process can have."""
 
-    death_penalty_class = TimerDeathPenalty
+    death_penalty_class = SharedDeathPenalty
     # After Valkey was away, RQ looks again within this.
     max_connection_wait_time = 1.0
     stop: threading.Event

@@ -50,7 +50,7 @@ class FetchQueue:
 
     def __init__(self, client: redis.Redis, suppliers: Iterable[str]) -> None:
         self._client = client
-        self._enqueue_script: Any = get_unique_enqueue_script(client)
+        self._enqueue_script: Any = get_unique_enqueue_script(client)  # type: ignore[no-untyped-call]
         self._queues = {
             name: rq.Queue(fetch_queue(name), connection=client, serializer=JSONSerializer)
             for name in suppliers

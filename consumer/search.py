@@ -68,6 +68,7 @@ class SearchConsumer(LeasedConsumer):
         self._fetches = fetches
         self._workers = workers
         self._suppliers = suppliers
+        self._one_by_one = {one.name: one.scope == "hotel" for one in suppliers}
         self._currency = currency
         self._timeout_s = part_timeout_s(deadline_s)
         # (deadline, search): a memory only. What a crash forgets, whoever looks completes.
@@ -116,11 +117,13 @@ class SearchConsumer(LeasedConsumer):
         counts = {name: len(some) for name, some in parts.items() if some}
         if not self._entries.plan(query.search_id, counts):
             return
-        # Those that take few parts first: their rates are the first ones on the page.
+        # Those that take few parts, and few calls for a part, first: their rates are the first ones
+        # on the page.
         jobs = [
             FetchPart(search_id=query.search_id, created_ms=entry.created_ms,
                       deadline_ms=entry.deadline_ms, supplier=name, query=asked, part=part)
-            for name, some in sorted(parts.items(), key=lambda item: len(item[1]))
+            for name, some in sorted(parts.items(), key=lambda item: (
+                len(item[1]), self._one_by_one[item[0]]))
             for part in some
         ]
         self._fetches.enqueue(jobs, timeout_s=self._timeout_s)

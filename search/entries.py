@@ -11,7 +11,7 @@ import redis
 from engine_errors import valkey_errors
 from errors import BerthError, EngineAway
 from queues.keys import SearchKeys
-from queues.scripts import Script
+from queues.scripts import Argument, Script
 from search.model import (
     Cursor,
     Entry,
@@ -141,40 +141,39 @@ class SearchEntries:
     ) -> bool:
         """Append one chunk; `finished` with the last of a part. False when it changed nothing.
 
-        `created_ms`: when the search began that the rates are for; another one takes none.
-
         `chunk` names it within the search, so that an answer that was lost can be repeated.
         """
+        return self.append_many(search_id, supplier, [(chunk, rates)], finished=finished,
+                                error=error, created_ms=created_ms)
+
+    def append_many(
+        self,
+        search_id: str,
+        supplier: str,
+        chunks: Sequence[tuple[str, Sequence[OfferedRate]]],
+        *,
+        finished: bool = False,
+        error: str = "",
+        created_ms: int | None = None,
+    ) -> bool:
+        """Append several chunks in one call, `finished` when the last one ends its part; those that
+        came before add nothing. False when nothing was new.
+
+        `created_ms`: when the search began that the rates are for; another one takes none.
+        """
         keys = self._keys
-        named = [value for rate in rates
-                 for value in (name_of_rate(rate.rate_id), msgspec.json.encode(rate))]
+        arguments: list[Argument] = [supplier, "1" if finished else "0", error,
+                                     "" if created_ms is None else created_ms]
+        for chunk, rates in chunks:
+            arguments += [chunk, len(rates)]
+            for rate in rates:
+                arguments += [name_of_rate(rate.rate_id), msgspec.json.encode(rate)]
         with _room():
             answer = self._append(
                 [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
-                 keys.chunks(search_id), keys.places(search_id)],
-                [supplier, chunk, "1" if finished else "0", error,
-                 "" if created_ms is None else str(created_ms), *named],
+                 keys.chunks(search_id), keys.places(search_id)], arguments,
             )
         return bool(answer[0] == b"appended")
-
-    def append_many(
-        self, search_id: str, supplier: str,
-        chunks: Sequence[tuple[str, Sequence[OfferedRate]]], *, created_ms: int,
-    ) -> None:
-        """Append several chunks in one round trip; each counts for itself, as `append` says."""
-        keys = self._keys
-        with valkey_errors(), _room():
-            pipe = self._client.pipeline(transaction=False)
-            for chunk, rates in chunks:
-                named = [value for rate in rates
-                         for value in (name_of_rate(rate.rate_id), msgspec.json.encode(rate))]
-                self._append.queue(
-                    pipe,
-                    [keys.entry(search_id), keys.rates(search_id), keys.suppliers(search_id),
-                     keys.chunks(search_id), keys.places(search_id)],
-                    [supplier, chunk, "0", "", str(created_ms), *named],
-                )
-            pipe.execute()
 
     def query(self, search_id: str) -> SearchQuery | None:
         """What this search asks for; None when there is none (any more)."""

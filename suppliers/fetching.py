@@ -125,23 +125,52 @@ class Fetcher:
         """`call`, again after a pause while it raises EngineAway: what was fetched is appended once
         Valkey is back, and no supplier asked twice for it. Chunks have names, so repeating is safe.
         """
+        return self._persistent(
+            call, until_s, lambda error: isinstance(error, EngineAway), pause_s=0.1)
+
+    def _persistent(
+        self, call: Callable[[], T], until_s: float, can_help: Callable[[BaseException], bool], *,
+        pause_s: float, attempts: int | None = None,
+    ) -> T:
+        """`call`, and again after pauses that grow while what it raises is such that this
+        `can_help`. What is needed for that is only made once a call has failed: it would take as
+        long as the call itself.
+        """
+        first: list[BaseException] = []
+        try:
+            return call()
+        except BaseException as error:
+            if not can_help(error):
+                raise
+            first.append(error)
+
+        def again() -> T:
+            if first:
+                raise first.pop()
+            return call()
+
+        ends = [tenacity.stop_when_event_set(self._stop),
+                tenacity.stop_before_delay(max(until_s - time.monotonic(), 0.0))]
+        if attempts is not None:
+            ends.append(tenacity.stop_after_attempt(attempts))
         return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(EngineAway),
-            stop=tenacity.stop_any(
-                tenacity.stop_when_event_set(self._stop),
-                tenacity.stop_before_delay(max(until_s - time.monotonic(), 0.0)),
-            ),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=_BACKOFF_MAX_S),
+            retry=tenacity.retry_if_exception(can_help),
+            stop=tenacity.stop_any(*ends),
+            wait=tenacity.wait_random_exponential(multiplier=pause_s, max=_BACKOFF_MAX_S),
             sleep=tenacity.sleep_using_event(self._stop),
             reraise=True,
-        )(call)
+        )(again)
 
     # --- many hotels in one answer --------------------------------------------------------------
 
     def _whole(self, job: FetchPart, supplier: RateSupplier, until_s: float) -> None:
         with self._gate.call(supplier, until_s=until_s):
+            waiting: list[FetchedChunk] = []
             for chunk in supplier.fetch(job.query, job.part):
-                self._append_several(job, [chunk], until_s)
+                waiting.append(chunk)
+                if not chunk.more:
+                    self._append_several(job, waiting, until_s)
+                    waiting = []
 
     def _with_retries(self, fetch: Callable[[], None], until_s: float) -> None:
         """Faults are tried again, after a pause that grows; a clear word is believed."""
@@ -150,19 +179,8 @@ class Fetcher:
                 error, CircuitOpen | TokenExpired
             )
 
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception(can_help),
-            stop=tenacity.stop_any(
-                tenacity.stop_after_attempt(self._attempts),
-                tenacity.stop_when_event_set(self._stop),
-                tenacity.stop_before_delay(max(until_s - time.monotonic(), 0.0)),
-            ),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=_BACKOFF_MAX_S),
-            sleep=tenacity.sleep_using_event(self._stop),
-            reraise=True,
-        ):
-            with attempt:
-                self._engine_back(fetch, until_s)
+        self._persistent(lambda: self._engine_back(fetch, until_s), until_s, can_help,
+                         pause_s=0.2, attempts=self._attempts)
 
     # --- one hotel an answer ----------------------------------------------------------------------
 

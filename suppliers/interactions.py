@@ -32,6 +32,9 @@ BUFFER_MAX_BYTES = 33_554_432
 WAITING_MAX_BYTES = 67_108_864
 AT_ONCE = 50
 _WAIT_S = 0.5
+# Calls are gathered for this long: cleaning and pushing them one by one took a sixth of the time
+# that a fetch worker has.
+_GATHER_S = 0.1
 
 
 class InteractionLog:
@@ -89,6 +92,7 @@ class InteractionLog:
         some: list[Exchange] = []
         try:
             some.append(self._buffer.get(timeout=_WAIT_S))
+            self._closed.wait(_GATHER_S)
             while len(some) < AT_ONCE:
                 some.append(self._buffer.get_nowait())
         except queue.Empty:

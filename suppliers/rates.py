@@ -6,7 +6,7 @@ Everything here is frozen and encodes as JSON. Prices never pass through a float
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -101,12 +101,21 @@ class FetchedChunk(msgspec.Struct, frozen=True):
     """What came together. A hotel that was asked for and has no rate and no error sells nothing.
 
     `name` is unique within the query and supplier, and stays the same for the same hotels when a
-    part is fetched again: whoever keeps chunks by name keeps no hotel twice.
+    part is fetched again: whoever keeps chunks by name keeps no hotel twice. `more` of the same
+    answer follow at once, so whoever hands chunks on may do it with these together.
     """
 
     name: str
     rates: tuple[Rate, ...]
     errors: tuple[HotelError, ...] = ()
+    more: bool = False
+
+
+def together(chunks: Sequence[FetchedChunk]) -> Iterator[FetchedChunk]:
+    """The chunks of one answer, all but the last marked: `more` follow."""
+    for chunk in chunks[:-1]:
+        yield msgspec.structs.replace(chunk, more=True)
+    yield from chunks[-1:]
 
 
 class Recheck(msgspec.Struct, frozen=True):

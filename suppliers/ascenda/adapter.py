@@ -11,7 +11,7 @@ from errors import SupplierAway, SupplierDeclined
 from settings import Settings
 from suppliers.ascenda import mapping
 from suppliers.http import Line, Terms, Tokens, reference
-from suppliers.rates import FetchedChunk, Holder, Part, Rate, RateQuery, Recheck
+from suppliers.rates import FetchedChunk, Holder, Part, Rate, RateQuery, Recheck, together
 
 _BOOKING_REFUSALS = frozenset({"sold_out", "price_changed"})
 
@@ -41,7 +41,7 @@ class Ascenda:
         known: set[str] = set()
         for body in self._polls("/api/hotels/prices", asked):
             completed, chunks = mapping.hotel_prices(body, part, asked, known)
-            yield from chunks
+            yield from together(chunks)
             if completed:
                 return
 

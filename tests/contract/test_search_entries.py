@@ -217,6 +217,36 @@ def test_one_rate_of_many_is_found_by_its_id(entries: SearchEntries) -> None:
     assert entries.find_rate(f"{search.search_id}-{15_000:016x}") is None
 
 
+def test_chunks_that_come_together_count_each_for_itself(entries: SearchEntries) -> None:
+    search_id = entries.begin(QUERY).search_id
+    entries.plan(search_id, {"fast": 1})
+    assert entries.append(search_id, "fast", "two", [rate(2)])
+    many = [rate(number) for number in range(100, 1_600)]
+    together = [("one", [rate(1)]), ("two", [rate(2)]), ("none", []), ("many", many),
+                ("end", [rate(3)])]
+    assert entries.append_many(search_id, "fast", together[:-1])
+    assert not entries.append_many(search_id, "fast", together[:-1]), "all of it came before"
+    assert not entries.begin(QUERY).is_completed
+    # The answer to this one is lost, so it is said again; the part ends once.
+    assert entries.append_many(search_id, "fast", together, finished=True)
+    assert not entries.append_many(search_id, "fast", together, finished=True)
+    found = entries.begin(QUERY)
+    assert [r.rate_id for r in found.rates] == ["r2", "r1", *(r.rate_id for r in many), "r3"]
+    assert found.is_completed
+    assert found.suppliers["fast"].rates == len(many) + 3
+
+
+def test_a_last_chunk_that_came_before_ends_no_part(entries: SearchEntries) -> None:
+    search_id = entries.begin(QUERY).search_id
+    entries.plan(search_id, {"fast": 2})
+    assert entries.append(search_id, "fast", "end:0", (), finished=True)
+    assert entries.append_many(search_id, "fast", [("one", [rate(1)]), ("end:0", ())],
+                               finished=True)
+    assert entries.begin(QUERY).suppliers["fast"].state is SupplierState.PENDING
+    assert entries.append(search_id, "fast", "end:1", (), finished=True)
+    assert entries.begin(QUERY).is_completed
+
+
 def test_no_other_id_finds_a_rate(entries: SearchEntries, valkey: redis.Redis) -> None:
     search = entries.begin(QUERY)
     entries.plan(search.search_id, {"fast": 1})

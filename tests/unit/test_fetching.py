@@ -13,7 +13,7 @@ import pytest
 from errors import EngineAway, SupplierAway
 from suppliers.fetching import Fetcher, FetchPart
 from suppliers.loader_pool import LoaderPool
-from suppliers.rates import Board, FetchedChunk, Part, Rate, RateQuery
+from suppliers.rates import Board, FetchedChunk, Part, Rate, RateQuery, together
 
 DAY = dt.date(2027, 3, 1)
 HOTELS = ("lisbon-1", "lisbon-2", "lisbon-3")
@@ -67,10 +67,12 @@ class Entries:
     def __init__(self, away: Callable[[], None]) -> None:
         self.away = away
         self.chunks: list[str] = []
+        self.together: list[list[str]] = []
         self.error: str | None = None
 
     def append_many(self, _: str, __: str, chunks: Sequence[tuple[str, Any]], **___: Any) -> None:
         self.away()
+        self.together.append([name for name, _ in chunks])
         self.chunks += [name for name, _ in chunks if name not in self.chunks]
 
     def append(self, _: str, __: str, ___: str, ____: Any, *, error: str, **_____: Any) -> None:
@@ -156,3 +158,18 @@ def test_a_supplier_that_fails_is_still_tried_as_often_as_ever() -> None:
     failing.fetch = fetch  # type: ignore[method-assign]
     play.run()
     assert (failing.asked, play.entries.error) == (2, "did not answer")
+
+
+def test_hotels_of_one_answer_are_appended_together_and_no_answer_waits_for_the_next() -> None:
+    play = Play("hotels")
+    seen_before: list[int] = []
+
+    def fetch(_: RateQuery, __: Part) -> Iterator[FetchedChunk]:
+        for names in (("a", "b"), ("c",), ("d", "e")):
+            seen_before.append(len(play.entries.chunks))
+            yield from together([FetchedChunk(name, ()) for name in names])
+
+    play.supplier.fetch = fetch  # type: ignore[method-assign]
+    play.run()
+    assert play.entries.together == [["acme:a", "acme:b"], ["acme:c"], ["acme:d", "acme:e"]]
+    assert seen_before == [0, 2, 3], "what came is appended before the supplier is asked again"
