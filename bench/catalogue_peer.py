@@ -26,6 +26,12 @@ COLLECTION = "bench_hotels"
 PATH = "/peer"
 PAGE_SIZE = 24
 COUNTED = ("stars", "type_id", "city_slug", "country_code")
+# What this page of the listing has none of.
+NOT_THERE = dict.fromkeys((
+    "later", "prev", "next", "unlisted", "page_no", "page_count", "numbers", "chips", "chip_count",
+    "where", "price_min", "price_max",
+), "")
+FACETS = ("type_id", "amenities", "city_slug", "country_code")
 
 
 def fill(database: Database[Document], hotels: list[dict[str, Any]]) -> None:
@@ -45,6 +51,7 @@ def listing() -> Flask:
     found = bootstrap.database(settings, bootstrap.connect_mongo(settings))[COLLECTION]
     page = shell.environment().get_template("hotels.html")
     card = shell.environment().get_template("_hotel_card.html")
+    parts: Any = shell.environment().get_template("_listing_parts.html").module
 
     @app.get(PATH)
     def hotels() -> str:
@@ -56,15 +63,29 @@ def listing() -> Flask:
                         image=Image("dawn", ""))
             for one in answer["page"]
         )
-        together = Markup(cards)  # noqa: S704 (our own templates' text)
-        return page.render(view=_view(answer, total), cards=together, words=words, option=_option)
+        return page.render(
+            NOT_THERE, title="Hotels", places=words.count_text(total, "place", "places"),
+            canonical=PATH, currency="EUR", cards=_own(cards),
+            orders=parts.order("reco", "Recommended", "yes"),
+            facets_first=_own(_facet(parts, answer, "stars")),
+            facets_then=_own("".join(_facet(parts, answer, name) for name in FACETS)),
+        )
 
     return app
 
 
-def _option(kind: str, name: str, value: Any) -> Markup:
-    template = shell.environment().get_template("_hotel_option.html")
-    return Markup(template.render(kind=kind, name=name, value=value))  # noqa: S704
+def _own(text: str) -> Markup:
+    return Markup(text)  # noqa: S704 (our own templates' text)
+
+
+def _facet(parts: Any, answer: dict[str, Any], name: str) -> str:
+    """The ten most frequent values of a filter."""
+    values = sorted(answer[name], key=lambda one: -one["n"])[:10]
+    options = "".join(
+        parts.option("checkbox", name, one["_id"], "", one["_id"], f"{one['n']:,}")
+        for one in values
+    )
+    return str(parts.facet(name, name, _own(options), "", ""))
 
 
 def _pipeline(city: str, stars: int) -> list[dict[str, Any]]:
@@ -103,19 +124,4 @@ def _document(hotel: dict[str, Any]) -> dict[str, Any]:
         "type_id": hotel["type"], "country_code": flat["country_code"],
         "score": float(hotel["rating"] or 0), "hotel": shown,
         "amenities": [amenity["id"] for amenity in hotel["amenities"]],
-    }
-
-
-def _view(answer: dict[str, Any], total: int) -> dict[str, Any]:
-    def values(name: str) -> list[dict[str, Any]]:
-        return [{"value": one["_id"], "label": one["_id"], "count": one["n"], "selected": False}
-                for one in sorted(answer[name], key=lambda one: -one["n"])[:10]]
-
-    return {
-        "title": "Hotels", "canonical": PATH, "indexed": True, "prev": None, "next": None,
-        "total": total, "page_no": 1, "page_count": 1, "pages": [], "chips": [],
-        "order_by": "reco", "orders": [("reco", "Recommended")], "where": "", "currency": "EUR",
-        "price_min": "", "price_max": "", "stars": values("stars"), "ratings": [],
-        "types": values("type_id"), "amenities": values("amenities"),
-        "cities": values("city_slug"), "countries": values("country_code"),
     }

@@ -11,6 +11,7 @@ would be listed with it and without the facet's other values.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,24 +19,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from catalogue.bits import Bits, Positions, all_of, packed, positions
+from catalogue.facets import ALIVE, SINGLE, Facets, amenity_mask
 from catalogue.rows import (
     AMENITIES_MAX,
     DEPTH_MAX,
     PAGE_SIZE,
-    RATINGS,
-    STARS,
     Facts,
     Filters,
     Order,
     Page,
     Row,
-    Value,
     Vocabulary,
 )
-
-Bits = npt.NDArray[np.uint64]
-Ints = npt.NDArray[np.int64]
-Positions = npt.NDArray[np.intp]
 
 _COLUMNS = {
     "city": np.int64, "country": np.int64, "type": np.int64, "stars": np.int64,
@@ -46,8 +42,6 @@ _COLUMNS = {
 _COLUMN_OF = {"amenity": "amenities"}
 _ORDERED_BY = {Order.RECO: "score", Order.PRICE_ASC: "price", Order.PRICE_DESC: "price"}
 _NONE = -1
-# Facets of which a hotel has one value, and the field of Filters that selects among them.
-_SINGLE = {"city": "cities", "country": "countries", "stars": "stars", "type": "types"}
 
 
 class Difference(NamedTuple):
@@ -163,7 +157,8 @@ class Index:
         facet has at most `values_max` values, the selected and the most frequent ones.
         """
         masks = self._masks(filters)
-        found = self._where(masks.values())
+        every = all_of(masks.values())
+        found = positions(every)
         total = len(found)
         reachable = min(total, DEPTH_MAX)
         page_count = max(1, -(-reachable // page_size))
@@ -172,7 +167,8 @@ class Index:
         return Page(
             hotel_ids=[self.ids[position] for position in shown], total=total, page_no=page_no,
             page_size=page_size, page_count=page_count,
-            facets=self._facets(filters, masks, found, values_max),
+            facets=self._facets.of(filters, masks, every, found, self._bit,
+                                    values_max),
         )
 
     # --- putting together -------------------------------------------------------------------------
@@ -181,6 +177,7 @@ class Index:
         """Drop what was worked out of the columns."""
         self._bits: dict[tuple[str, int], Bits] = {}
         self._ranks: dict[Order, tuple[Positions, Positions]] = {}
+        self._facets = Facets(self._columns, self.vocabularies)
 
     def _remember(self, before: Index) -> None:
         """Take over what was worked out of columns that are the same."""
@@ -190,6 +187,7 @@ class Index:
                       if _COLUMN_OF.get(key[0], key[0]) in same}
         self._ranks = {order: found for order, found in dict(before._ranks).items()
                        if _ORDERED_BY.get(order, "tie") in same}
+        self._facets.remember(before._facets, same)
 
     def _is_at(self, row: Row) -> bool:
         """Whether this hotel is here, as old and at the same address."""
@@ -250,13 +248,13 @@ class Index:
 
     def _masks(self, filters: Filters) -> dict[str, Bits]:
         """The bits of each facet that is asked for; `alive` is always there."""
-        masks = {"alive": self._bit("alive", 1)}
-        for name, field in _SINGLE.items():
+        masks = {ALIVE: self._bit("alive", 1)}
+        for name, field in SINGLE.items():
             wanted = getattr(filters, field)
             if wanted:
                 masks[name] = self._any(name, [self._code(name, value) for value in wanted])
         for value in filters.amenities:
-            masks[f"amenity {value}"] = self._any("amenity", [self._code("amenity", value)])
+            masks[amenity_mask(value)] = self._any("amenity", [self._code("amenity", value)])
         if filters.rating is not None:
             masks["rating"] = self._bit("rating", filters.rating)
         if filters.price_min is not None or filters.price_max is not None:
@@ -264,18 +262,16 @@ class Index:
             known = price >= max(0, filters.price_min or 0)
             if filters.price_max is not None:
                 known &= price <= filters.price_max
-            masks["price"] = _packed(known)
+            masks["price"] = packed(known)
         return masks
 
     def _code(self, facet: str, value: str | int) -> int | None:
         return value if isinstance(value, int) else self.vocabularies[facet].find(value)
 
     def _any(self, facet: str, codes: Iterable[int | None]) -> Bits:
-        found = np.zeros_like(self._bit("alive", 1))
-        for code in codes:
-            if code is not None:
-                found |= self._bit(facet, code)
-        return found
+        sets = [self._bit(facet, code) for code in codes if code is not None]
+        # Nobody has what is unknown: of those that are there, none is gone.
+        return functools.reduce(np.bitwise_or, sets) if sets else self._bit(ALIVE, 0)
 
     def _bit(self, facet: str, code: int) -> Bits:
         """One bit per hotel: whether it has this value."""
@@ -287,13 +283,7 @@ class Index:
                 have = self._columns["rating"] >= code * 10
             else:
                 have = self._columns[facet] == code
-            found = self._bits[facet, code] = _packed(have)
-        return found
-
-    def _where(self, masks: Iterable[Bits]) -> Positions:
-        """Positions of the hotels that every mask has."""
-        bits = np.bitwise_and.reduce(list(masks))
-        found: Positions = np.flatnonzero(np.unpackbits(bits.view(np.uint8), count=len(self.ids)))
+            found = self._bits[facet, code] = packed(have)
         return found
 
     def _sorted(
@@ -333,70 +323,3 @@ class Index:
             rank[sequence] = np.arange(len(sequence))
             found = self._ranks[order] = (sequence, rank)
         return found
-
-    # --- facets -----------------------------------------------------------------------------------
-
-    def _facets(
-        self, filters: Filters, masks: dict[str, Bits], found: Positions,
-        values_max: int | None,
-    ) -> dict[str, list[Value]]:
-        def others(facet: str) -> Positions:
-            """What the rest of the filters leaves."""
-            if facet not in masks:
-                return found
-            return self._where(bits for name, bits in masks.items() if name != facet)
-
-        facets = {
-            name: self._counted(name, others(name), getattr(filters, field), values_max)
-            for name, field in _SINGLE.items()
-        }
-        ratings = self._columns["rating"][others("rating")]
-        facets["rating"] = [
-            Value(str(least), f"{least}+", int((ratings >= least * 10).sum()),
-                  filters.rating == least)
-            for least in RATINGS
-        ]
-        facets["amenity"] = self._amenities(filters, masks)
-        return facets
-
-    def _counted(
-        self, facet: str, found: Positions, wanted: Sequence[str | int], values_max: int | None
-    ) -> list[Value]:
-        if facet == "stars":
-            counts = np.bincount(self._columns["stars"][found], minlength=max(STARS) + 1)
-            return [Value(str(n), str(n), int(counts[n]), n in wanted) for n in STARS
-                    if counts[n] or n in wanted]  # fmt: skip
-        words = self.vocabularies[facet]
-        counts = np.bincount(self._columns[facet][found], minlength=len(words.values))
-        listed = np.flatnonzero(counts)
-        order = words.order()
-        frequent = listed[np.lexsort((order[listed], -counts[listed]))][:values_max].tolist()
-        chosen = [code for value in wanted if (code := self._code(facet, value)) is not None]
-        codes = dict.fromkeys([*chosen, *frequent] if values_max else [*frequent, *chosen])
-        return [
-            Value(words.values[code], words.labels[code], int(counts[code]),
-                  words.values[code] in wanted)
-            for code in list(codes)[:values_max]
-        ]
-
-    def _amenities(self, filters: Filters, masks: dict[str, Bits]) -> list[Value]:
-        words = self.vocabularies["amenity"]
-        values = []
-        every = np.bitwise_and.reduce(list(masks.values()))
-        for code, name in enumerate(words.values[:AMENITIES_MAX]):
-            rest = every
-            if f"amenity {name}" in masks:
-                rest = np.bitwise_and.reduce(
-                    [bits for key, bits in masks.items() if key != f"amenity {name}"])
-            count = int(np.bitwise_count(rest & self._bit("amenity", code)).sum())
-            if count or name in filters.amenities:
-                values.append(Value(name, words.labels[code], count, name in filters.amenities))
-        return sorted(values, key=lambda value: (-value.count, value.label))
-
-
-def _packed(have: npt.NDArray[np.bool_]) -> Bits:
-    """One bit per hotel, in whole words of 64."""
-    packed = np.packbits(have)
-    padded = np.zeros(-(-len(packed) // 8) * 8, np.uint8)
-    padded[:len(packed)] = packed
-    return padded.view(np.uint64)

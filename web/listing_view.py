@@ -2,105 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 
 import msgspec
-from jinja2 import Template
 from markupsafe import Markup
 
 from catalogue import shell, words
 from catalogue.follower import Snapshot
-from catalogue.rows import Filters, Order, Page, Value
+from catalogue.rows import Filters, Order, Page
 from catalogue.slugs import Words
 from web.listing_query import Query, address
+from web.stencil import Stencil
 
 FACET_SHOWN = 10
 ORDERS = (
     (Order.RECO, "Recommended"), (Order.NEWEST, "Newest"), (Order.PRICE_ASC, "Lowest price"),
     (Order.PRICE_DESC, "Highest price"),
 )
-
-
-class View(msgspec.Struct, frozen=True, kw_only=True):
-    """What templates/hotels.html shows, but for the cards."""
-
-    title: str
-    canonical: str
-    indexed: bool
-    prev: str | None
-    next: str | None
-    total: int
-    page_no: int
-    page_count: int
-    pages: list[tuple[int, str | None]]
-    chips: list[tuple[str, str]]
-    order_by: str
-    orders: Sequence[tuple[str, str]]
-    where: str
-    currency: str
-    price_min: str
-    price_max: str
-    stars: list[Value]
-    ratings: list[Value]
-    types: list[Value]
-    amenities: list[Value]
-    cities: list[Value]
-    countries: list[Value]
+# Facets above and below the prices: name, title, how many values are shown.
+_FIRST = (("stars", "Stars", 8), ("rating", "Guest rating", 8))
+_THEN = (("type", "Kind of place", 8), ("amenity", "It offers", 14), ("city", "City", 8),
+         ("country", "Country", 8))
+# Of this facet one value is chosen at most.
+_SINGLE = "rating"
+# Stands for a count until it is known.
+_COUNT = "\x02"
 
 
 @cache
-def _template() -> Template:
-    return shell.environment().get_template("hotels.html")
+def _page() -> Stencil:
+    return Stencil(shell.environment().get_template("hotels.html").render)
 
 
-@lru_cache(maxsize=16_384)
-def _option(kind: str, name: str, value: Value) -> Markup:
-    """A value of a filter. Most stand on many pages with the same count."""
-    template = shell.environment().get_template("_hotel_option.html")
-    return Markup(template.render(kind=kind, name=name, value=value))  # noqa: S704
+@cache
+def _part(name: str) -> Stencil:
+    module = shell.environment().get_template("_listing_parts.html").module
+    return Stencil(getattr(module, name))
 
 
 def html(query: Query, page: Page, snapshot: Snapshot, cards: Sequence[bytes]) -> bytes:
     """The page, with these cards in their order."""
-    together = Markup(b"".join(cards).decode())  # noqa: S704 (made by catalogue/payloads.py)
-    return _template().render(
-        view=view_of(query, page, snapshot), cards=together, words=words, option=_option,
-    ).encode()
+    return str(_page().render(**texts_of(query, page, snapshot, cards))).encode()
 
 
-def view_of(query: Query, page: Page, snapshot: Snapshot) -> View:
-    """All words and links of a page."""
+def texts_of(
+    query: Query, page: Page, snapshot: Snapshot, cards: Sequence[bytes]
+) -> dict[str, str]:
+    """All that templates/hotels.html shows; an empty text is not there."""
     names, filters = snapshot.words, query.filters
 
     def numbered(number: int) -> str:
         return address(msgspec.structs.replace(query, page_no=number), names)
 
-    plain = Query(filters=filters, page_no=query.page_no)
     slug = names.slug_of(filters)
-    ratings = [
-        msgspec.structs.replace(value, label=f"{value.label} {words.rating_word(value.value)}")
-        for value in page.facets["rating"]
-    ]
-    stars = [msgspec.structs.replace(value, label=words.stars_text(int(value.value)))
-             for value in page.facets["stars"]]  # fmt: skip
-    return View(
-        title=names.title(filters),
-        canonical=address(plain, names),
+    chips = _chips(query, names, snapshot)
+    many = page.page_count > 1
+    return {
+        "title": names.title(filters),
+        "later": str(query.page_no) if query.page_no > 1 else "",
+        "places": words.count_text(page.total, "place", "places"),
+        "canonical": address(Query(filters=filters, page_no=query.page_no), names),
         # Listings that a slug says are for search engines; every other mix is for its visitor.
-        indexed=slug.rest == Filters() and bool(page.total),
-        prev=numbered(query.page_no - 1) if query.page_no > 1 else None,
-        next=numbered(query.page_no + 1) if query.page_no < page.page_count else None,
-        total=page.total, page_no=query.page_no, page_count=page.page_count,
-        pages=[(n, numbered(n) if n else None) for n in _numbers(query.page_no, page.page_count)],
-        chips=_chips(query, names, snapshot),
-        order_by=query.order, orders=ORDERS, where=_where(filters, snapshot),
-        currency=snapshot.index.currency,
-        price_min=_amount(filters.price_min), price_max=_amount(filters.price_max),
-        stars=stars, ratings=ratings, types=page.facets["type"],
-        amenities=page.facets["amenity"], cities=page.facets["city"],
-        countries=page.facets["country"],
+        "unlisted": "" if slug.rest == Filters() and page.total else "yes",
+        "prev": numbered(query.page_no - 1) if query.page_no > 1 else "",
+        "next": numbered(query.page_no + 1) if query.page_no < page.page_count else "",
+        "page_no": str(query.page_no) if many else "",
+        "page_count": f"{page.page_count:,}" if many else "",
+        "numbers": _together(
+            _part("number").render(number=str(number), href=numbered(number) if number else "",
+                                   here="yes" if number == query.page_no else "")
+            for number in _numbers(query.page_no, page.page_count)) if many else "",
+        "chips": _together(_part("chip").render(text=text, href=href) for text, href in chips),
+        "chip_count": str(len(chips)) if chips else "",
+        "orders": _orders(query.order),
+        "where": _where(filters, snapshot),
+        "currency": snapshot.index.currency,
+        "price_min": _amount(filters.price_min), "price_max": _amount(filters.price_max),
+        "facets_first": _together(_facet(page, *one) for one in _FIRST),
+        "facets_then": _together(_facet(page, *one) for one in _THEN),
+        # Made by catalogue/payloads.py.
+        "cards": Markup(b"".join(cards).decode()),  # noqa: S704
+    }
+
+
+def _together(parts: Iterable[str]) -> Markup:
+    """Finished parts in a row."""
+    return Markup("".join(parts))  # noqa: S704
+
+
+@cache
+def _orders(chosen: Order) -> Markup:
+    return _together(
+        _part("order").render(value=value, text=text, chosen="yes" if value == chosen else "")
+        for value, text in ORDERS
     )
+
+
+def _facet(page: Page, facet: str, title: str, most: int) -> str:
+    """The values of a filter; empty when there are none."""
+    values = page.facets[facet]
+    if not values:
+        return ""
+    parts: list[str] = []
+    for value in values[:most]:
+        before, after = _around(facet, value.value, value.label, value.selected)
+        parts += (before, f"{value.count:,}", after)
+    single = facet == _SINGLE
+    return _part("facet").render(
+        title=title, name=facet, options=_together(parts), any="Any" if single else "",
+        unset="" if not single or any(value.selected for value in values) else "yes",
+    )
+
+
+@lru_cache(maxsize=8_192)
+def _around(facet: str, value: str, label: str, selected: bool) -> tuple[str, str]:
+    """A value of a filter up to its count, and what follows."""
+    match facet:
+        case "stars":
+            label = words.stars_text(int(value))
+        case "rating":
+            label = f"{label} {words.rating_word(value)}"
+    before, _, after = _part("option").render(
+        kind="radio" if facet == _SINGLE else "checkbox", name=facet, value=value, label=label,
+        selected="yes" if selected else "", count=_COUNT,
+    ).rpartition(_COUNT)
+    return str(before), str(after)
 
 
 def _numbers(here: int, count: int) -> list[int]:

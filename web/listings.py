@@ -21,12 +21,13 @@ from catalogue.recommender import Recommender, Scores
 from catalogue.rows import Page, Value
 from catalogue.shelf import CatalogueReader, Cursor, Part
 from errors import BadInput
+from web.hotel_copies import HotelCopies, Revision
 from web.listing_query import Query, address
 from web.listing_view import FACET_SHOWN, html
 
 # What a process keeps: some 4,000 listings of the usual size.
 KEPT_MAX_BYTES = 16 * 1024 * 1024
-# Every active hotel, at some 3 kB each.
+# Every active hotel of the usual limit: pages of some 3 kB and cards of 1.2 kB.
 KEPT_HOTELS_MAX = 12_000
 # Listings change with every change of a hotel, so they are compressed for speed: level 1 makes
 # them a fifth larger than level 6 in a third of the time (measured).
@@ -71,7 +72,8 @@ class Listings:
         self._lock = Lock()
         self._kept: OrderedDict[str, _Copy] = OrderedDict()
         self._kept_bytes = 0
-        self._hotels: OrderedDict[str, tuple[tuple[int, int], Part]] = OrderedDict()
+        self._hotels: HotelCopies[Part] = HotelCopies(KEPT_HOTELS_MAX)
+        self._cards: HotelCopies[bytes] = HotelCopies(KEPT_HOTELS_MAX)
 
     def start(self) -> None:
         """Load the listing before anybody asks for it."""
@@ -96,20 +98,11 @@ class Listings:
         if kept is not None:
             return kept
         part = self._reader.page(hotel_id)
-        with self._lock:
-            if part is None:
-                self._hotels.pop(hotel_id, None)
-            else:
-                self._hotels[hotel_id] = (revision, part)
-                if len(self._hotels) > KEPT_HOTELS_MAX:
-                    self._hotels.popitem(last=False)
+        self._hotels.put(hotel_id, revision, part)
         return part
 
-    def _hotel_copy(self, hotel_id: str, revision: tuple[int, int]) -> Part | None:
-        kept = self._hotels.get(hotel_id)
-        if kept is not None and kept[0] == revision and self._follower.is_trusted:
-            return kept[1]
-        return None
+    def _hotel_copy(self, hotel_id: str, revision: Revision) -> Part | None:
+        return self._hotels.get(hotel_id, revision) if self._follower.is_trusted else None
 
     def copy(self, slug: str, name: str) -> Part | Kept | None:
         """What is kept of a hotel or a listing, if it may be shown; nothing is asked or made."""
@@ -138,7 +131,7 @@ class Listings:
         """The page of a query. Raises PageGone past the last."""
         model = self._recommender.version
         page = _found(query, snapshot, self._recommender.general(snapshot), FACET_SHOWN)
-        cards = self._reader.cards(page.hotel_ids)
+        cards = self._cards_of(page.hotel_ids, snapshot)
         body = html(query, page, snapshot, [card for card in cards if card is not None])
         made = _made(body)
         if None not in cards:
@@ -155,7 +148,7 @@ class Listings:
         if scores is None:
             return None
         page = _found(query, snapshot, scores, FACET_SHOWN)
-        cards = self._reader.cards(page.hotel_ids)
+        cards = self._cards_of(page.hotel_ids, snapshot)
         body = html(query, page, snapshot, [card for card in cards if card is not None])
         return _made(body)
 
@@ -177,6 +170,19 @@ class Listings:
         if None not in briefs:
             self._keep(name, _Copy(made, query, page.hotel_ids, snapshot.cursor, model))
         return made
+
+    def _cards_of(self, hotel_ids: Sequence[str], snapshot: Snapshot) -> list[bytes | None]:
+        """Their cards in this order; None for a hotel that is gone."""
+        revisions = [snapshot.revision_of(one) for one in hotel_ids]
+        cards: list[bytes | None] = [None] * len(hotel_ids)
+        if self._follower.is_trusted:
+            cards = [self._cards.get(*one) for one in zip(hotel_ids, revisions, strict=True)]
+        missing = [place for place, card in enumerate(cards) if card is None]
+        read = self._reader.cards([hotel_ids[place] for place in missing])
+        for place, card in zip(missing, read, strict=True):
+            cards[place] = card
+            self._cards.put(hotel_ids[place], revisions[place], card)
+        return cards
 
     def _keep(self, name: str, copy: _Copy) -> None:
         """Keep it, though it may be out of date by now: `kept` sees that.

@@ -62,6 +62,8 @@ class Visit(msgspec.Struct, frozen=True):
 
 def visitor_of(asking: Request) -> Visitor | None:
     """Who asks, by the cookie; None for a browser that has none of ours."""
+    if "HTTP_COOKIE" not in asking.environ:
+        return None  # as most: no cookies are parsed for them
     raw = asking.cookies.get(COOKIE)
     if not raw:
         return None
