@@ -91,7 +91,7 @@ installed: $(VENV)/bin/pip
 	@$(call install,requirements.txt,requirements-production.txt)
 
 .PHONY: dev
-dev: $(VENV)/bin/pip
+dev: $(VENV)/bin/pip ## What tests and benches need, into .venv
 	@$(call install,requirements-dev.txt,requirements.txt requirements-production.txt)
 
 .PHONY: tools
