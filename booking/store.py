@@ -38,6 +38,9 @@ WRITE_TIMEOUT_MS = 5_000
 # Below this, a second connection costs more than it brings.
 PARALLEL_FROM = 100
 UNITS_AT_ONCE = 20_000
+# An order whose cancellation is done never changes again. Its state alone does not say so: a
+# writer that slept through the cancellation would owe it once more, and nobody would ask for it.
+_NOT_SETTLED = {"compensated": None}
 
 
 class Writes(NamedTuple):
@@ -200,14 +203,16 @@ class BookingStore:
         for change in changes:
             if change.twin is None:
                 statements.append(UpdateOne(
-                    {"_id": change.order_id, "state": change.from_state}, change.update
+                    {"_id": change.order_id, "state": change.from_state, **_NOT_SETTLED},
+                    change.update,
                 ))
             else:
                 twins.setdefault(change.twin, []).append(change)
         for alike in twins.values():
             ids = [change.order_id for change in alike]
             statements.append(UpdateMany(
-                {"_id": {"$in": ids}, "state": alike[0].from_state}, alike[0].update
+                {"_id": {"$in": ids}, "state": alike[0].from_state, **_NOT_SETTLED},
+                alike[0].update,
             ))
         with mongo_errors():
             done = self._orders.bulk_write(statements, ordered=False)

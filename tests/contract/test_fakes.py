@@ -340,6 +340,14 @@ class TestMongo:
         ) == counts(matched=4, modified=3)
         assert {d["_id"]: d.get("n") for d in orders.find({})} == {0: 0, 1: 1, 2: None, 3: None}
 
+    def test_none_means_a_field_that_is_missing_too(self, orders: Collection[Document]) -> None:
+        written(orders, InsertOne({"_id": 1}), InsertOne({"_id": 2, "done": None}),
+                InsertOne({"_id": 3, "done": True}))  # fmt: skip
+        assert written(
+            orders, UpdateMany({"_id": {"$in": [1, 2, 3]}, "done": None}, {"$set": {"n": 1}}),
+            UpdateOne({"_id": 3, "done": None}, {"$set": {"n": 1}}),
+        ) == counts(matched=2, modified=2)
+
     def test_an_update_that_doubles_a_unit_is_refused_and_the_others_go_on(
         self, orders: Collection[Document]
     ) -> None:

@@ -16,9 +16,9 @@ import redis
 import bootstrap
 import consumer.batches
 from booking import store as store_module
-from booking.commands import CancelOrder, ReservationFailed
+from booking.commands import CancelOrder, ReservationCompensated, ReservationFailed
 from booking.decisions import decide
-from booking.model import Order, Reason, State
+from booking.model import COMPENSATION_ORDER, Order, Part, Reason, State
 from booking.store import BookingStore
 from consumer.booking import BookingConsumer
 from embedded import RunningEngines
@@ -215,6 +215,29 @@ def test_a_paused_writer_that_wakes_late_changes_nothing(world: World, call: str
     sleeper.holds_nothing()
     assert world.orders() == before
     world.check({1: 2})
+
+
+def test_a_paused_writer_does_not_owe_again_what_is_cancelled_by_now(world: World) -> None:
+    """The state of an order that has ended does not change any more; what it owes does."""
+    world.sell(package(1, 2))
+    first = world.consumer("zero")
+    world.push(place("A"), FAILED_A)
+    world.settle(first)
+    first.leave()
+    world.push(ReservationFailed(order_id="A", reason=Reason.SUPPLIER_UNREACHABLE,
+                                 may_exist=(Part.FLIGHT,)))  # fmt: skip
+    pause = Paused()
+    sleeper = Sleeper(world, pause, store=pausing_store(world, pause, "_update"))
+    sleeper.fall_asleep()
+    successor = world.consumer("two", stop=Hurried())
+    world.settle(successor)
+    assert world.order("A").owed == COMPENSATION_ORDER
+    world.push(ReservationCompensated(order_id="A"))
+    world.settle(successor)
+    before = world.order("A")
+    assert (before.owed, before.compensated) == ((), True)
+    sleeper.wake()
+    assert world.order("A") == before
 
 
 @pytest.mark.parametrize("call", ["read_packages", "read_orders", "all_live_units", "_update"])

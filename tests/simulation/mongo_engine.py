@@ -242,6 +242,8 @@ def matches(document: Document, wanted: Document) -> bool:
 def _matches(value: Any, test: Any) -> bool:
     if isinstance(value, list):
         raise NotImplementedError("queries of lists are not simulated")
+    if test is None:
+        return value is None or value is _MISSING
     if not isinstance(test, dict):
         return bool(value == test)
     for operator, operand in test.items():

@@ -93,9 +93,11 @@ end
 redis.call('PEXPIRE'""",
         """redis.call('PEXPIRE'"""),
     Mutant("updates are not guarded by the state that they leave", (
-        Edit("booking/store.py", """{"_id": change.order_id, "state": change.from_state}""",
+        Edit("booking/store.py",
+             """{"_id": change.order_id, "state": change.from_state, **_NOT_SETTLED}""",
              """{"_id": change.order_id}"""),
-        Edit("booking/store.py", """{"_id": {"$in": ids}, "state": alike[0].from_state}""",
+        Edit("booking/store.py",
+             """{"_id": {"$in": ids}, "state": alike[0].from_state, **_NOT_SETTLED}""",
              """{"_id": {"$in": ids}}"""),
     )),
     one("no unique index on units", "booking/store.py",
