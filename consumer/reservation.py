@@ -31,7 +31,14 @@ from booking.dead_letters import encode as encode_letter
 from booking.model import STAY_ONLY, Part, Reason, State
 from booking.store import BookingStore
 from consumer.stays import Stays
-from errors import BrokenJob, EngineAway, NewerJob, SupplierAway, SupplierDeclined
+from errors import (
+    BrokenJob,
+    EngineAway,
+    EngineUnfit,
+    NewerJob,
+    SupplierAway,
+    SupplierDeclined,
+)
 from queues.shared_work import SharedWork
 
 log = logging.getLogger(__name__)
@@ -202,7 +209,8 @@ class ReservationConsumer:
         except NewerJob as newer:
             self._newer = newer
             return
-        except EngineAway:
+        except (EngineAway, EngineUnfit):
+            # An engine that refuses says nothing against the job either: the process ends.
             raise
         except BrokenJob as broken:
             self._bury(raw, None, str(broken), deliveries)

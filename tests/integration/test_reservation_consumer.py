@@ -24,7 +24,7 @@ from booking.commands import (
 )
 from booking.model import COMPENSATION_ORDER, Order, Reason, State
 from consumer.reservation import ReservationConsumer, Saga
-from errors import EngineAway, NewerJob
+from errors import EngineAway, EngineUnfit, NewerJob
 from queues.keys import BOOKING
 from queues.shared_work import Beat, SharedWork
 from suppliers.reservations import ReservationSupplier
@@ -592,3 +592,21 @@ def test_what_a_thread_cannot_handle_ends_the_worker_and_its_jobs_go_back(
         worker.ended()
     assert isinstance(worker.error, ValueError)
     assert world.reserve_ids() == [order_id]
+
+
+def test_an_engine_that_refuses_buries_nobody_and_the_jobs_go_back(
+    world: World, booker: Booker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a changed password: it is no fault of the orders, and no retry mends it."""
+    def refuse(order_id: str) -> Order:
+        raise EngineUnfit("MongoDB refuses what it is asked")
+
+    order_id = booker.order()
+    worker = Worker(world, Faulty())
+    with monkeypatch.context() as patch, worker:
+        patch.setattr(world.store, "find_order", refuse)
+        worker.ended()
+    assert isinstance(worker.error, EngineUnfit)
+    assert world.reserve_ids() == [order_id]
+    assert world.letters() == []
+    assert world.backlog() == 0
