@@ -47,6 +47,7 @@ _MOMENT = re.compile(
 _PRICE_TEXT = re.compile(rf"\d{{1,{PRICE_DIGITS_MAX}}}(\.\d{{1,6}})?", re.ASCII)
 _PRICE_NUMBER = re.compile(_PRICE_TEXT.pattern + r"([eE][+-]?\d{1,2})?", re.ASCII)
 _IATA = re.compile(r"[A-Z]{3}", re.ASCII)
+_HOTEL_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 # Control characters, halves of characters, line separators and what only moves other text about.
 _UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -129,7 +130,7 @@ class _Reading:
             self._check_id((*path, "id"), found["id"])
         about = found.get("about")
         if about is not None:
-            about = self._members((*path, "about"), about, _ABOUT_RULES, set(_ABOUT_RULES))
+            about = self._members((*path, "about"), about, _ABOUT_RULES, _ABOUT_REQUIRED)
         starts_ms, ends_ms = found.get("sale_starts_at"), found.get("sale_ends_at")
         if starts_ms is not None and ends_ms is not None and starts_ms >= ends_ms:
             self._problem((*path, "sale_ends_at"), "must be after sale_starts_at")
@@ -263,6 +264,12 @@ def _text(value: object) -> str:
     return value
 
 
+def _hotel_id(value: object) -> str:
+    if not isinstance(value, str) or not _HOTEL_ID.fullmatch(value):
+        raise BadInput(f"must be the id of a hotel, such as tokyo-1, not {_shown(value)}")
+    return value
+
+
 def _iata(value: object) -> str:
     if not isinstance(value, str) or not _IATA.fullmatch(value):
         raise BadInput(f"must be an airport's three capital letters, not {_shown(value)}")
@@ -366,4 +373,6 @@ _ABOUT_RULES: dict[str, Rule] = {
     "destination_iata": _iata,
     "destination_country": _text,
     "hotel": _text,
+    "hotel_id": _hotel_id,
 }
+_ABOUT_REQUIRED = _ABOUT_RULES.keys() - {"hotel_id"}

@@ -254,7 +254,7 @@ def package_document(package: Package) -> Document:
     if package.paused:
         document["paused"] = True
     if package.about is not None:
-        document["about"] = msgspec.structs.asdict(package.about)
+        document["about"] = msgspec.to_builtins(package.about)
     return document
 
 

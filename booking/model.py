@@ -118,10 +118,11 @@ class Guest(msgspec.Struct, frozen=True):
     family_name: str = ""
 
 
-class PackageAbout(msgspec.Struct, frozen=True, kw_only=True):
+class PackageAbout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What makes a package inviting to read. Nothing is decided by it, and no order copies it.
 
     The countries and cities are English names, the airports their three-letter IATA codes.
+    `hotel_id` is the hotel's id in the catalogue; empty when it is not there.
     """
 
     origin_city: str
@@ -130,6 +131,7 @@ class PackageAbout(msgspec.Struct, frozen=True, kw_only=True):
     destination_iata: str
     destination_country: str
     hotel: str
+    hotel_id: str = ""
 
 
 # Bounds of what a package may say, for campaign files and for documents that people edit.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
+import unicodedata
 from math import asin, cos, radians, sin, sqrt
 from typing import Any
 
@@ -55,6 +56,11 @@ _DESTINATIONS = [
     ("PRG", "Prague", "CZ"), ("LJU", "Ljubljana", "SI"), ("ATH", "Athens", "GR"),
     ("NAP", "Naples", "IT"), ("OPO", "Porto", "PT"), ("EDI", "Edinburgh", "GB"),
 ]
+# Where the default catalogue has no hotel: the city is not in it, or another one has its slug.
+NOT_IN_CATALOGUE = {
+    "CNX", "DPS", "CMB", "MCT", "TUN", "ZNZ", "WDH", "YVR", "YUL", "BOS", "MSY", "OAX", "SJO",
+    "BGO", "RIX", "LJU", "NAP",
+}
 _HOTEL_FIRST = [
     "Copper", "Quiet", "Paper", "Salt", "Amber", "Juniper", "Velvet", "Little", "Indigo", "Cedar",
     "Morning", "Silver",
@@ -157,6 +163,7 @@ def _package(
             "destination_iata": iata,
             "destination_country": facts.country(iata, city, code),
             "hotel": _hotel(dice, hotels),
+            **({} if iata in NOT_IN_CATALOGUE else {"hotel_id": _hotel_id(city)}),
         },
     }
 
@@ -168,6 +175,12 @@ def _hotel(dice: _Dice, hotels: set[str]) -> str:
         if name not in hotels:
             hotels.add(name)
             return name
+
+
+def _hotel_id(city: str) -> str:
+    """The first hotel of a city; suppliers/places/named.py gives it the package's name of it."""
+    plain = unicodedata.normalize("NFKD", city).encode("ascii", "ignore").decode().lower()
+    return f"{'-'.join(plain.split())}-1"
 
 
 def text() -> str:

@@ -1,6 +1,7 @@
 """The cities and hotels that are sold, and what each supplier calls them.
 
     cities.json      the cities, with each supplier's code of them; written by make_cities.py
+    named.py         the few hotels that have a name of their own
     hotel_ids.py     our id of a hotel <-> each supplier's
 
 A hotel's id is `<city>-<n>`, such as `lisbon-7`. Hotels are not listed in a file: a city says how
@@ -17,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 import shapes
+from suppliers.places.named import NAMED
 
 CITIES_FILE = Path(__file__).with_name("cities.json")
 # The room that a city's number leaves for its hotels in `Hotel.number`.
@@ -97,11 +99,12 @@ def hotel(hotel_id: str) -> Hotel | None:
         return None
     city = cities()[hotel_id.rpartition("-")[0]]
     dice = hashlib.blake2b(hotel_id.encode(), digest_size=8).digest()
+    usual = f"{_FIRST[dice[0] % len(_FIRST)]} {_SECOND[dice[1] % len(_SECOND)]} {city.name}"
     return Hotel(
         hotel_id=hotel_id,
         number=number,
         city=city,
-        name=f"{_FIRST[dice[0] % len(_FIRST)]} {_SECOND[dice[1] % len(_SECOND)]} {city.name}",
+        name=NAMED.get(hotel_id, usual),
         stars=2 + dice[2] % 4,
         # Within some five kilometres of the centre.
         latitude=round(city.latitude + (dice[3] - 128) / 2_800, 5),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -300,18 +301,24 @@ def test_the_lowest_live_rate_is_told_while_its_search_lives(
     assert told["lowest_rate"]["nights"] == "Tue 1 Dec to Wed 2 Dec"
 
 
-def test_a_package_leads_to_the_hotels_of_its_city(
+def test_a_package_leads_to_its_hotel_and_to_those_of_its_city(
     client: FlaskClient, valkey: redis.Redis
 ) -> None:
-    for package_id, city in ((1, "Lisbon"), (2, "Atlantis")):
+    for package_id, city, hotel_id in ((1, "Lisbon", "lisbon-0"), (2, "Atlantis", "atlantis-1"),
+                                       (3, "Porto", "")):
         about = PackageAbout(origin_city="Paris", origin_iata="CDG", destination_city=city,
-                             destination_iata="LIS", destination_country="Portugal", hotel="Inn")
+                             destination_iata="LIS", destination_country="Portugal", hotel="Inn",
+                             hotel_id=hotel_id)
         facts = PackageFacts(package_id, "Flight-1", "2027-08-09", "100.00", "EUR")
         key, view, _ = project(Package(facts=facts, quota=5, about=about), 5)
         valkey.hset(BOOKING.packages, key, view)
     text_of(client, "/hotels")
-    assert 'href="/hotels/hotels-in-lisbon"' in text_of(client, "/order?package=1")
-    assert "hotels-in-" not in text_of(client, "/order?package=2")
+    page = text_of(client, "/order?package=1")
+    assert 'href="/hotels/hotels-in-lisbon"' in page
+    assert '<a href="/hotels/quiet-heron-lisbon-0">Inn</a>' in page
+    assert 'href="/hotels/' not in text_of(client, "/order?package=2"), "its hotel is not there"
+    page = text_of(client, "/order?package=3")
+    assert re.findall('href="/hotels/([^"]*)"', page) == ["hotels-in-porto"]
 
 
 def test_a_hotel_that_is_called_like_a_listing_keeps_its_address(

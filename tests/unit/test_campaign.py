@@ -14,6 +14,8 @@ from booking import campaigns, documents, json_places
 from booking.campaign import CampaignRefused, Problem, currencies, parse, parse_bytes
 from booking.json_places import Place
 from booking.model import Package, PackageAbout, PackageFacts
+from suppliers import places
+from suppliers.places.named import NAMED
 
 GOOD: dict[str, str] = {
     "id": "7",
@@ -82,6 +84,21 @@ def test_every_field() -> None:
         limit_per_customer=2,
         about=PackageAbout(**ABOUT),
     )
+
+
+@pytest.mark.parametrize(("hotel_id", "kept"), [("tokyo-1", "tokyo-1"), (None, "")])
+def test_the_hotel_of_a_package_may_be_one_of_the_catalogue(
+    hotel_id: str | None, kept: str
+) -> None:
+    package = one(about=json.dumps({**ABOUT, "hotel_id": hotel_id}))
+    assert package.about == PackageAbout(**ABOUT, hotel_id=kept)
+    assert documents.read_package(documents.package_document(package)) == package
+
+
+@pytest.mark.parametrize("hotel_id", ["Tokyo 1", 7, "", "x" * 65, "-1"])
+def test_what_is_no_id_of_a_hotel_is_refused(hotel_id: object) -> None:
+    [problem] = refused(campaign_of(about=json.dumps({**ABOUT, "hotel_id": hotel_id})))
+    assert "id of a hotel" in str(problem)
 
 
 @pytest.mark.parametrize("nothing", ["null", None])
@@ -366,6 +383,23 @@ def test_the_default_campaign_begins_with_the_original_and_shows_every_state_of_
     assert {p.limit_per_customer for p in new} == {None, 1, 2}
     assert sum(p.sale_starts_ms is not None for p in new) == 1
     assert sum(p.sale_ends_ms is not None for p in new) == 1
+
+
+def test_packages_of_the_default_campaign_lead_to_their_hotels() -> None:
+    """All but those in cities of which the default catalogue knows nothing."""
+    packages = parse_bytes(campaigns.DEFAULT.read_bytes())
+    named = {}
+    for about in (package.about for package in packages if package.about):
+        city = next((one for one in places.cities().values() if (one.name, one.country_name) == (
+            about.destination_city, about.destination_country)), None)
+        assert bool(about.hotel_id) == (city is not None), about
+        if city is not None:
+            hotel = places.hotel(about.hotel_id)
+            assert hotel is not None
+            assert (hotel.name, hotel.city) == (about.hotel, city)
+            named[about.hotel_id] = about.hotel
+    assert named == NAMED
+    assert len(named) > 40
 
 
 def test_the_default_campaign_is_what_its_script_makes_of_the_facts() -> None:
