@@ -13,7 +13,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import msgspec
 
@@ -40,10 +40,14 @@ def slug_of_text(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
 
 
+def many(label: str) -> str:
+    """Many of a type: `Guesthouse` gives `Guesthouses`, `Property` gives `Properties`."""
+    return label[:-1] + "ies" if re.search(r"[^aeiou]y$", label) else label + "s"
+
+
 def type_slug(label: str) -> str:
-    """Many of a type: `Guesthouse` gives `guesthouses`."""
-    one = slug_of_text(label)
-    return one[:-1] + "ies" if re.search(r"[^aeiou]y$", one) else one + "s"
+    """The same as it stands in an address."""
+    return many(slug_of_text(label))
 
 
 class Words:
@@ -68,6 +72,18 @@ class Words:
             for facet, table in (("type", self.types), ("amenity", self.amenities),
                                  ("city", self.cities), ("country", self.countries))
         }
+
+    @cached_property
+    def _places(self) -> dict[str, Filters]:
+        """What people call a place: by the word of its addresses, and by its name, which may
+        differ. Made when it is first asked for: words are made anew at every change of a hotel.
+        """
+        named: dict[str, tuple[str, ...]] = {}
+        for value, label in _pairs(self.vocabularies["city"]):
+            named[_called(label)] = (*named.get(_called(label), ()), value)
+        return ({slug: Filters(countries=(code,)) for slug, code in self.countries.items()}
+                | {name: Filters(cities=values) for name, values in named.items()}
+                | {slug: Filters(cities=(slug,)) for slug in self.cities})
 
     def parse(self, slug: str) -> Filters | None:
         """What a slug lists; None when a word of it is not known."""
@@ -124,8 +140,16 @@ class Words:
         spoken = dict.fromkeys(said, ()) | ({"stars": ()} if stars else {})
         return Slug(path, msgspec.structs.replace(filters, **spoken))
 
-    def suggestions(self, slug: str) -> list[tuple[str, str]]:
-        """(path, title) of listings that somebody may have meant."""
+    def place(self, text: str) -> Filters | None:
+        """The city, cities of one name, or country that somebody typed."""
+        called = _called(text)
+        return Filters(cities=(called,)) if called in self.cities else self._places.get(called)
+
+    def suggestions(self, text: str) -> list[tuple[str, str]]:
+        """(path, title) of listings that somebody may have meant: near by spelling, or of a place
+        that an address names, such as that of a hotel that is gone.
+        """
+        slug = slug_of_text(text)
         star = _STAR.match(slug)
         stars = (int(star[1]),) if star else ()
         bare = slug[star.end():] if star else slug
@@ -133,15 +157,14 @@ class Words:
                      if bare.startswith(known)), None)
         types = (self.types[noun],) if noun else ()
         place = bare.rpartition("-in-")[2] if "-in-" in bare else bare
-        near = difflib.get_close_matches(
-            place, [*self.cities, *self.countries], n=SUGGESTIONS_MAX, cutoff=0.6)
-        found: list[tuple[str, str]] = []
-        for name in near:
-            where = ({"cities": (self.cities[name],)} if name in self.cities
-                     else {"countries": (self.countries[name],)})
-            filters = shapes.convert({"stars": stars, "types": types, **where}, Filters)
-            found.append((self.slug_of(filters).path, self.title(filters)))
-        return found
+        near = difflib.get_close_matches(place, self._places, n=SUGGESTIONS_MAX, cutoff=0.6)
+        within = [name for name in self._places if f"-{name}-" in f"-{bare}-"]
+        found: dict[str, str] = {}
+        for name in (*sorted(within, key=len, reverse=True), *near):
+            filters = msgspec.structs.replace(self._places[name], stars=stars, types=types)
+            if path := self.slug_of(filters).path:
+                found[path] = self.title(filters)
+        return list(found.items())[:SUGGESTIONS_MAX]
 
     def title(self, filters: Filters) -> str:
         """What is listed, in words: `4-star hotels with Pool in Lisbon`."""
@@ -152,7 +175,7 @@ class Words:
                 return f"{len(values)} {'cities' if facet == 'city' else 'countries'}"
             return _either([names[facet].label(value) for value in values])
 
-        kind = _either([names["type"].label(value) + "s" for value in filters.types]) or "Hotels"
+        kind = _either([many(names["type"].label(value)) for value in filters.types]) or "Hotels"
         if filters.stars:
             kind = f"{_either([str(n) for n in sorted(filters.stars)])}-star {kind.lower()}"
         if filters.amenities:
@@ -160,6 +183,11 @@ class Words:
             kind += f" with {', '.join(things)}"
         place = several("city", filters.cities) or several("country", filters.countries)
         return f"{kind} in {place}" if place else kind
+
+
+def _called(name: str) -> str:
+    """A name whichever way it is written; one in another script stays as it is."""
+    return slug_of_text(name) or name.strip().casefold()
 
 
 def _either(words: list[str]) -> str:

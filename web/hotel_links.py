@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from flask import request
 
-from catalogue.slugs import slug_of_text
+from web.listing_query import Query, address
 from web.services import services
 
 
@@ -22,8 +22,10 @@ def city_address(city: str) -> str:
     snapshot = services().listings.peek()
     if snapshot is None:
         return ""
-    slug = f"hotels-in-{slug_of_text(city)}"
-    return f"{request.script_root}/hotels/{slug}" if snapshot.words.parse(slug) else ""
+    found = snapshot.words.place(city)
+    if found is None or not found.cities:
+        return ""
+    return request.script_root + address(Query(filters=found), snapshot.words)
 
 
 def rate_address(rate_id: str) -> str:

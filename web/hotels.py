@@ -11,7 +11,6 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from catalogue.follower import Snapshot
 from catalogue.rows import Filters, Order
-from catalogue.slugs import slug_of_text
 from web import visits
 from web.api import answer
 from web.finished import HTML, finished
@@ -81,7 +80,7 @@ def _listing(name: str, snapshot: Snapshot, said: Filters) -> BaseResponse:
     if where:
         place = _place(where, snapshot)
         if place is None:
-            return _missing(slug_of_text(where), snapshot, where)
+            return _missing(where, snapshot, where)
         query = msgspec.structs.replace(query, page_no=1, filters=msgspec.structs.replace(
             query.filters, cities=place.cities, countries=place.countries))  # fmt: skip
     wanted = address(query, snapshot.words)
@@ -128,7 +127,7 @@ def _differs(wanted: str) -> bool:
 
 def _place(text: str, snapshot: Snapshot) -> Filters | None:
     """The city or country that somebody typed."""
-    return snapshot.words.parse(f"hotels-in-{slug_of_text(text)}")
+    return snapshot.words.place(text)
 
 
 def _missing(

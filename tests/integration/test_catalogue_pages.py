@@ -122,11 +122,12 @@ def test_a_bad_parameter_is_named(client: FlaskClient, query: str, field: str) -
 
 
 @pytest.mark.parametrize("path", ["/hotels/no-such-house", "/hotels/hotels-in-lisbonn",
-                                  "/hotels?where=Atlantis", "/hotels/hotels-in-lisbon?page_no=99"])
+                                  "/hotels?where=Atlantis", "/hotels/hotels-in-lisbon?page_no=99",
+                                  "/hotels/a-house-that-is-gone-lisbon-77"])
 def test_what_is_not_there_has_a_way_back(client: FlaskClient, path: str) -> None:
     page = text_of(client, path, 404)
     assert 'href="/hotels"' in page
-    if "lisbonn" in path:
+    if "lisbonn" in path or "gone" in path:
         assert 'href="/hotels/hotels-in-lisbon"' in page
     assert client.get("/api/hotels/nowhere-1").status_code == 404
 
@@ -184,6 +185,18 @@ def test_a_change_is_followed_by_the_page_and_by_the_listing(
     change(catalogue, hotel(77, slug="new-house", stars=1))
     eventually(lambda: listed(client, "?stars=1")["total"] == 1, WITHIN_S, "a new one comes")
     assert "Quiet Heron 77" in text_of(client, "/hotels/new-house")
+
+
+def test_a_city_that_is_renamed_is_found_by_its_new_name(
+    client: FlaskClient, catalogue: redis.Redis
+) -> None:
+    for one in HOTELS:
+        if one.city_slug == "lisbon":
+            change(catalogue, msgspec.structs.replace(one, city="Lisboa"))
+    eventually(lambda: "Hotels in Lisboa" in text_of(client, "/hotels/hotels-in-lisbon"), WITHIN_S)
+    for name in ("Lisboa", "Lisbon"):
+        answer = client.get(f"/hotels?where={name}", follow_redirects=True)
+        assert answer.request.path == "/hotels/hotels-in-lisbon", name
 
 
 def test_a_change_drops_the_copies_that_it_touches_and_no_others(

@@ -69,9 +69,29 @@ def test_a_hotel_keeps_its_address_from_a_listing() -> None:
 @pytest.mark.parametrize(("slug", "meant"), [
     ("4-star-hotels-in-lisbonn", "4-star-hotels-in-lisbon"),
     ("hotels-in-potugal", "hotels-in-portugal"), ("pariss", "hotels-in-paris"),
+    ("4-STAR-hotels-in-Lisbon", "4-star-hotels-in-lisbon"), ("Lisbôn", "hotels-in-lisbon"),
+    ("quiet-heron-lisbon-7", "hotels-in-lisbon"), ("lisbon-7", "hotels-in-lisbon"),
+    ("guesthouses-with-moat-in-porto", "guesthouses-in-porto"),
 ])
 def test_a_slip_of_the_pen_gets_suggestions(slug: str, meant: str) -> None:
     assert meant in [path for path, _ in WORDS.suggestions(slug)]
+
+
+def test_a_place_is_known_by_its_name_and_by_the_word_of_its_addresses() -> None:
+    """They differ once a city is renamed, or where an operator's slugs are their own."""
+    words = Words(Index([
+        row(1, "lisbon", city="Lisboa"), row(2, "porto", city_slug="p-1", city="São João"),
+        row(3, "porto", city_slug="p-2", city="Sao Joao"), row(4, "paris", city="Париж"),
+        row(5, "singapore"),
+    ]))
+    for text, cities in (("Lisboa", ["lisbon"]), (" LISBON ", ["lisbon"]), ("p-2", ["p-2"]),
+                         ("São João", ["p-1", "p-2"]), ("париж", ["paris"]),
+                         ("Singapore", ["singapore"])):
+        assert words.place(text) == Filters(cities=tuple(cities)), text
+    assert words.place("Portugal") == Filters(countries=("PT",))
+    assert words.place("Atlantis") is None
+    assert words.place("") is None
+    assert ("hotels-in-lisbon", "Hotels in Lisboa") in words.suggestions("lisboaa")
 
 
 def test_titles_say_what_is_listed() -> None:
@@ -79,6 +99,8 @@ def test_titles_say_what_is_listed() -> None:
     assert WORDS.title(Filters(types=("hostel",), amenities=("pool",), countries=("PT",))) == (
         "Hostels with pool in Portugal")
     assert WORDS.title(Filters()) == "Hotels"
+    inns = Words(Index([row(1, type_id="p", type_label="Property")]))
+    assert inns.title(Filters(types=("p",))) == "Properties"
 
 
 @pytest.mark.parametrize(("text", "slug"), [
