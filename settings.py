@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
@@ -21,7 +21,7 @@ import shapes
 from errors import SettingsError
 
 ENGINES_FILE = "engines.json"
-# The settings that a running starter leaves in that file.
+# The settings that a running starter leaves in that file, beside `simulator_port`.
 ENGINE_ADDRESSES = ("redis_url", "search_redis_url", "catalogue_redis_url", "mongo_url")
 # What the simulator takes for a key, a secret and a token; no real supplier does.
 SIMULATED = "simulated"
@@ -387,7 +387,8 @@ def load(
     """Read the settings from the environment.
 
     Without REDIS_URL or MONGO_URL, the addresses that a running `python app_queue.py` left in
-    DATA_DIR are taken, so that `python -m operate` and its like find the embedded engines. The
+    DATA_DIR are taken, so that `python -m operate` and its like find the embedded engines, and the
+    simulator where its port was taken and it had to choose another. The
     starter itself passes `find_engines=False`: an address left there by a killed starter would
     otherwise look like an engine that somebody else runs.
 
@@ -421,10 +422,10 @@ def load(
         )
     if settings.simulator_latency_ms_min > settings.simulator_latency_ms_max:
         raise SettingsError("SIMULATOR_LATENCY_MS_MIN is above SIMULATOR_LATENCY_MS_MAX.")
-    return _with_embedded_engines(settings) if find_engines else settings
+    return _with_embedded_engines(settings, fields) if find_engines else settings
 
 
-def _with_embedded_engines(settings: Settings) -> Settings:
+def _with_embedded_engines(settings: Settings, told: Collection[str]) -> Settings:
     if settings.redis_url and settings.mongo_url:
         return settings
     # Beside a REDIS_URL from outside, searches and pages are its next databases.
@@ -434,9 +435,12 @@ def _with_embedded_engines(settings: Settings) -> Settings:
                                     dict[str, str])
     except (FileNotFoundError, msgspec.MsgspecError):
         return settings
-    return msgspec.structs.replace(settings, **{
-        name: getattr(settings, name) or found.get(name, "") for name in names
-    })
+    addresses = {name: getattr(settings, name) or found.get(name, "") for name in names}
+    port = found.get("simulator_port", "")
+    # Where SIMULATOR_PORT was taken, the starter chose another one.
+    if "simulator_port" in told or not port.isdecimal():
+        return msgspec.structs.replace(settings, **addresses)
+    return msgspec.structs.replace(settings, **addresses, simulator_port=int(port))
 
 
 def _other_database(url: str, steps: int) -> str:

@@ -90,6 +90,8 @@ class Starter:
         }
         if not settings.mongo_url:
             self._embedded["mongo_url"] = plan.mongo_url
+        # `python -m audit` in another shell must read this system's book, and no other's.
+        self._embedded["simulator_port"] = str(self._simulator_port())
         self._programs = choose(settings, plan)
 
     def run(self) -> int:
@@ -112,8 +114,7 @@ class Starter:
     def _environment(self) -> dict[str, str]:
         return {
             "DATA_DIR": str(self._folder),
-            **{name.upper(): url for name, url in self._embedded.items()},
-            "SIMULATOR_PORT": str(self._simulator_port()),
+            **{name.upper(): address for name, address in self._embedded.items()},
         }
 
     def _simulator_port(self) -> int:

@@ -52,7 +52,7 @@ def test_a_killed_starter_takes_all_with_it_and_the_next_finds_the_data(tmp_path
     with starter(data_dir) as run:
         run.open()
         found = addresses(data_dir)
-        assert set(found) == set(ENGINE_ADDRESSES)
+        assert set(found) == {*ENGINE_ADDRESSES, "simulator_port"}
         assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
         with redis.Redis.from_url(found["redis_url"]) as valkey:
             valkey.set("left by the first run", "yes")
@@ -124,7 +124,10 @@ def test_a_taken_simulator_port_is_no_obstacle(tmp_path: Path) -> None:
             SIMULATOR_PORT=taken,
         ) as run:  # fmt: skip
             log = run.open().logs / "simulator.log"
-            assert eventually(log.read_text, 5, "it says its port").strip() != taken
+            port = eventually(log.read_text, 5, "it says its port").strip()
+            assert port != taken
+            # An audit in another shell reads this system's book, not that of the other program.
+            assert addresses(tmp_path / "data")["simulator_port"] == port
 
 
 def test_engines_from_outside_are_used_and_none_is_started(tmp_path: Path) -> None:
@@ -135,7 +138,7 @@ def test_engines_from_outside_are_used_and_none_is_started(tmp_path: Path) -> No
     ) as run:
         run.open()
         eventually(lambda: redis_url in (run.logs / "one.log").read_text(), 5, "it is handed on")
-        assert set(addresses(tmp_path / "data")) == {"mongo_url"}
+        assert set(addresses(tmp_path / "data")) == {"mongo_url", "simulator_port"}
         kept = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
         holding = [path.name for path in kept if b"secret@" in path.read_bytes()]
         assert holding == ["one.log"], "the password lies nowhere but where the stand-in put it"

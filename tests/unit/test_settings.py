@@ -78,3 +78,12 @@ def test_a_running_starters_valkeys_are_found_together(tmp_path: Path) -> None:
     # With orders elsewhere, the starter's other Valkeys are not ours to use.
     found = load({"DATA_DIR": str(tmp_path), "REDIS_URL": "redis://own/0"})
     assert (found.search_valkey_url, found.mongo_url) == ("redis://own/1", "mongodb://e")
+
+
+def test_the_simulator_is_found_where_the_starter_had_to_put_it(tmp_path: Path) -> None:
+    (tmp_path / "engines.json").write_text(
+        '{"redis_url": "redis://e:1/0", "mongo_url": "mongodb://e", "simulator_port": "23456"}')
+    found = load({"DATA_DIR": str(tmp_path)})
+    assert found.supplier_base_url == "http://127.0.0.1:23456"
+    found = load({"DATA_DIR": str(tmp_path), "SIMULATOR_PORT": "8891"})
+    assert found.supplier_base_url == "http://127.0.0.1:8891", "who says it means it"
