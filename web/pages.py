@@ -29,7 +29,7 @@ from web.forms import LookupForm, OrderForm, new_key, package_id_of
 from web.hotel_links import city_address
 from web.problems import problem_of
 from web.reference import endpoints
-from web.search_window import board_text
+from web.search_window import art_of, board_text
 from web.services import found_order, services
 
 pages = Blueprint("pages", __name__)
@@ -155,12 +155,12 @@ def cancel(order_id: str) -> Response | BaseResponse:
     if found is None or found.state not in CANCELLABLE:
         return redirect(there, 303)
     if request.method == "GET":
-        return _page("cancel.html", order=found)
+        return _page("cancel.html", order=found, card=_card(found))
     try:
         services().intake.cancel(found.order_id)
     except (intake.Overloaded, EngineAway) as error:
         problem, headers = problem_of(error, services().settings.retry_after_s)
-        return _page("cancel.html", 503, headers, order=found,
+        return _page("cancel.html", 503, headers, order=found, card=_card(found),
                      trouble=words.for_people(problem)[0] + ". Please try again in a moment.")
     visitor.asked_to_cancel(found.order_id)
     return redirect(there, 303)
@@ -252,10 +252,14 @@ def _query_page(
                  known=visitor.orders())
 
 
+def _card(found: OrderView) -> shopwindow.Card | None:
+    """The package of the order as the window shows it; None for a rate, or when it is gone."""
+    view = services().shelf.package(found.package.id) if found.package else None
+    return shopwindow.card_of(view, dt.datetime.now(dt.UTC)) if view else None
+
+
 def _result_page(found: OrderView, known: visitor.KnownOrder) -> Response:
     now_s = time.time()
-    package = found.package
-    view = services().shelf.package(package.id) if package else None
     cancelling = found.state not in FINAL - {State.CONFIRMED} and (
         now_s - known.cancel_s < CANCEL_NEWS_S)
     wait_s = None
@@ -266,7 +270,8 @@ def _result_page(found: OrderView, known: visitor.KnownOrder) -> Response:
         order=found,
         said=words.words_of(found),
         board=board_text(found.rate.board) if found.rate else "",
-        card=shopwindow.card_of(view, dt.datetime.now(dt.UTC)) if view else None,
+        art_name=art_of(found.rate.hotel_id) if found.rate else "dawn",
+        card=_card(found),
         cancelling=cancelling,
         cancellable=found.state in CANCELLABLE and not cancelling,
         wait=words.wait_text(wait_s) if wait_s is not None else "",

@@ -101,7 +101,7 @@ REASONS: dict[Reason, Words] = {
     ),
     Reason.PRICE_CHANGED: Words(
         "The hotel asks another price by now, so we booked nothing for you.",
-        "You pay no price that you did not see. Search again for what it costs today.",
+        "You pay no price that you did not see.",
     ),
     Reason.SUPPLIER_UNREACHABLE: Words(
         "The airline or the hotel did not answer us in time, so we booked nothing for you.",
@@ -128,6 +128,11 @@ RATE_REASONS: dict[Reason, Words] = {
     Reason.SOLD_OUT: Words(
         "The hotel has sold this room meanwhile, so we booked nothing for you.",
         "Search again: other rooms and hotels may be free.",
+    ),
+    Reason.PRICE_CHANGED: Words(
+        "The hotel asks another price by now, so we booked nothing for you.",
+        "You pay no price that you did not see. Other rooms hold theirs; what this one costs now "
+        "is shown once the prices of your search have run out.",
     ),
     Reason.ROOM_DECLINED: Words(
         "The hotel did not accept the booking.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 import pytest
@@ -10,14 +11,15 @@ import redis
 from flask import Flask
 
 import bootstrap
-from booking.commands import ReserveStay
-from booking.model import Guest
+from booking.commands import ReservationFailed, ReserveStay
+from booking.model import Guest, Reason
 from queues.keys import SEARCH
 from search.entries import SearchEntries
 from search.model import OfferedRate
 from search.query import SearchQuery
 from settings import Settings
 from tests.booking_world import World
+from tests.html_page import Page
 from tests.visitor import ANN, Visitor, stay
 from web import build_app
 
@@ -54,6 +56,10 @@ def order(visitor: Visitor, **body: object) -> tuple[int, dict[str, object]]:
     return answer.status_code, answer.json or {}
 
 
+def pictures(page: Page) -> list[str]:
+    return [image["src"] for image in page.all("img") if "/art/" in image["src"]]
+
+
 def test_the_page_shows_the_rate_and_its_form_leads_to_the_order(
     ann: Visitor, road: World, rate: OfferedRate
 ) -> None:
@@ -84,6 +90,27 @@ def test_the_page_shows_the_rate_and_its_form_leads_to_the_order(
     assert "We are booking your room" in ann.get(answer.location).text
     cancel = ann.get(f"{answer.location}/cancel").text
     assert "given back to the hotel" in cancel
+    # The order shows the picture under which the room was chosen.
+    assert pictures(ann.page(answer.location)) == pictures(ann.page(path))
+
+
+def test_a_room_that_was_not_booked_leads_back_to_the_same_stay(
+    ann: Visitor, road: World, rate: OfferedRate
+) -> None:
+    _, body = order(ann, rate_id=rate.rate_id)
+    order_id = str(body["order_id"])
+    consumer = road.consumer()
+    road.settle(consumer)
+    road.push(ReservationFailed(order_id=order_id, reason=Reason.PRICE_CHANGED))
+    road.settle(consumer)
+    consumer.leave()
+    form = ann.page("/query").form("/query")
+    ann.client.post("/query", data={**form, "order_id": order_id, "email": ANN})
+    page = ann.page(f"/orders/{order_id}")
+    assert "once the prices of your search have run out" in page.text
+    back = urlsplit(page.by_id("again-search")["href"])
+    assert dict(parse_qsl(back.query)) == {**stay(), "destination": "Lisbon"}
+    assert ann.page(back._replace(netloc="").geturl()).heads("h1") == ["Rooms in Lisbon"]
 
 
 def test_a_rate_that_has_expired_leads_back_to_the_search(
