@@ -59,7 +59,7 @@ def parse(
         raise BadInput(f"a day from today on, at most {AHEAD_MAX_DAYS} days ahead",
                        field="check_in")
     if not 1 <= (departure - arrival).days <= NIGHTS_MAX:
-        raise BadInput(f"1 to {NIGHTS_MAX} nights after check_in", field="check_out")
+        raise BadInput(f"1 to {NIGHTS_MAX} nights after check-in", field="check_out")
     if not guests.isascii() or not guests.isdecimal() or not 1 <= int(guests[:4]) <= GUESTS_MAX:
         raise BadInput(f"a whole number from 1 to {GUESTS_MAX}", field="guests")
     return SearchQuery(place, arrival, departure, int(guests), _hotels(hotel_ids))

@@ -60,7 +60,7 @@ def query_of(args: Args, words: Words, said: Filters | None = None) -> Query:
     )
     if filters.price_min is not None and filters.price_max is not None \
             and filters.price_min > filters.price_max:
-        raise BadInput("at least price_min", field="price_max")
+        raise BadInput("not below the lowest price", field="price_max")
     size = _one(args, "page_size", 1, PAGE_SIZE_MAX) or PAGE_SIZE
     number = _one(args, "page_no", 1, DEPTH_MAX) or 1
     if (number - 1) * size >= DEPTH_MAX:

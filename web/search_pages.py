@@ -23,7 +23,8 @@ from web.problems import problem_of
 from web.search_api import etag_of
 from web.searches import ORDERS, found_or_begun, order_of, poll_after_ms, query_of
 from web.services import services
-from web.words import for_people
+from web.types import FieldError
+from web.words import field_text, for_people
 
 search_pages = Blueprint("search_pages", __name__)
 
@@ -35,8 +36,7 @@ REFRESH_S = 3
 # A stay that the empty form proposes.
 _PROPOSED_AHEAD_DAYS, _PROPOSED_NIGHTS = 30, 3
 
-_FIELDS = {"destination": "Where to", "check_in": "Check-in", "check_out": "Check-out",
-           "guests": "Guests"}
+_FIELDS = ("destination", "check_in", "check_out", "guests")
 
 
 @search_pages.after_request
@@ -127,7 +127,7 @@ def _sentence(wrong: BadInput, typed: dict[str, str]) -> str:
                 for place in services().destinations.like(typed["destination"])]
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         return f"Choose a city from the list.{hint}"
-    return f"{_FIELDS.get(wrong.field, wrong.field)}: {wrong.detail}."
+    return field_text(FieldError(wrong.detail, wrong.field))
 
 
 def _form_context() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import msgspec
 
 from booking.lookup import OrderView
 from booking.model import Reason, State
-from web.types import Problem
+from web.types import FieldError, Problem
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -231,6 +231,14 @@ _STATUSES: dict[int, tuple[str, str]] = {
     429: ("Too many tries found nothing", "Please check id and e-mail, and try again later."),
     500: ("Something went wrong here", "It has been recorded. Please try again in a moment."),
 }
+# What a person calls a field of a form that is read from an address.
+_FIELDS = {
+    "check_in": "Check-in", "check_out": "Check-out", "guests": "Guests",
+    "city": "City", "country": "Country", "stars": "Stars", "rating": "Guest rating",
+    "price_min": "The lowest price", "price_max": "The highest price", "type": "Kind of place",
+    "amenity": "What it offers", "order_by": "Show first", "page_no": "Page",
+    "page_size": "Hotels on a page",
+}
 # A form that is sent again carries the key of the first try, which makes this a promise.
 NEVER_TWICE = (
     "We cannot say yet whether your order arrived. Press the button again: this form never "
@@ -243,7 +251,17 @@ def for_people(problem: Problem) -> tuple[str, str]:
     own = (problem.title, problem.detail)
     if problem.type == "/problems/http":
         return _STATUSES.get(problem.status, own)
+    if problem.type == "/problems/bad-input" and problem.errors:
+        return "Please look at this again", field_text(problem.errors[0])
     return _PROBLEMS.get(problem.type, own)
+
+
+def field_text(wrong: FieldError) -> str:
+    """What is wrong with a field, as a sentence that names it unless it is one by itself."""
+    if wrong.detail.endswith((".", "?")) and wrong.detail[:1].isupper():
+        return wrong.detail
+    end = "" if wrong.detail.endswith("?") else "."
+    return f"{_FIELDS.get(wrong.pointer, wrong.pointer)}: {wrong.detail}{end}"
 
 
 def wait_text(seconds: float) -> str:

@@ -24,6 +24,7 @@ from search.lowest import Lowest, LowestRates
 from settings import Settings
 from tests.catalogue_hotels import CITIES, hotel
 from tests.catalogue_shelf import change, shelve
+from tests.html_page import Page
 from tests.waiting import eventually
 from web import build_app
 from web.services import Services
@@ -118,7 +119,9 @@ def test_a_bad_parameter_is_named(client: FlaskClient, query: str, field: str) -
     assert answer.json is not None
     assert answer.json["errors"][0]["pointer"] == field
     if field != "pagesize":
-        assert client.get(f"/hotels?{query}").status_code == 422
+        page = text_of(client, f"/hotels?{query}", 422)
+        assert field not in Page(page).text or "_" not in field, "a program's name is for programs"
+        assert 'href="/hotels"' in page.partition("<main")[2]
 
 
 @pytest.mark.parametrize("path", ["/hotels/no-such-house", "/hotels/hotels-in-lisbonn",

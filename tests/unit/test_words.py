@@ -9,7 +9,7 @@ import pytest
 
 from booking.model import Reason, State
 from web import problems, words
-from web.types import Problem
+from web.types import FieldError, Problem
 
 
 def test_every_reason_and_every_state_has_words() -> None:
@@ -40,6 +40,18 @@ def test_every_kind_of_problem_that_is_for_programs_has_words_for_people() -> No
 def test_every_status_of_the_framework_has_words_for_people(status: int) -> None:
     problem = Problem(type="/problems/http", title="T", status=status, detail="D")
     assert words.for_people(problem) != ("T", "D")
+
+
+@pytest.mark.parametrize(("field", "detail", "text"), [
+    ("price_max", "not below the lowest price", "The highest price: not below the lowest price."),
+    ("city", "no hotel has 'lisbonn'; did you mean lisbon?",
+     "City: no hotel has 'lisbonn'; did you mean lisbon?"),
+    ("package", "Choose a package first.", "Choose a package first."),
+])
+def test_a_page_says_what_is_wrong_with_which_field(field: str, detail: str, text: str) -> None:
+    problem = Problem(type="/problems/bad-input", title="T", status=422, detail=detail,
+                      errors=[FieldError(detail, field)])
+    assert words.for_people(problem)[1] == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [

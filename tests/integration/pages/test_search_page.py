@@ -117,7 +117,7 @@ def test_people_may_write_a_city_as_they_like(ann: Visitor, search_valkey: redis
     ("destination", "Lisbonn", "Did you mean Lisbon, Portugal"),
     ("destination", "", "Choose a city"),
     ("check_in", "2020-01-01", "Check-in: a day from today on"),
-    ("check_out", "2020-01-01", "Check-out: 1 to 30 nights"),
+    ("check_out", "2020-01-01", "Check-out: 1 to 30 nights after check-in."),
     ("guests", "99", "Guests: a whole number"),
 ])
 def test_what_is_wrong_stands_at_its_field_and_nothing_begins(
