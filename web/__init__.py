@@ -33,6 +33,7 @@ from web.pages import pages
 from web.rate_pages import rate_pages
 from web.search_api import search_api
 from web.search_pages import search_pages
+from web.search_views import SearchViews
 from web.services import Services
 from web.sessions import CheapSessions
 from web.throttle import MissThrottle, SearchThrottle
@@ -70,6 +71,7 @@ def build_app(settings: Settings) -> Flask:
     )
     _put_in_front(app, settings, listings)
     store = bootstrap.booking_store(settings)
+    entries = bootstrap.search_entries(settings, search_valkey)
     app.extensions["berth"] = Services(
         settings=settings,
         valkey=valkey,
@@ -87,7 +89,8 @@ def build_app(settings: Settings) -> Flask:
         throttle=MissThrottle(
             valkey, misses_per_minute=settings.lookup_misses_per_minute
         ),
-        entries=bootstrap.search_entries(settings, search_valkey),
+        entries=entries,
+        views=SearchViews(entries),
         destinations=bootstrap.destinations(),
         rate_suppliers=bootstrap.rate_supplier_names(settings),
         search_throttle=SearchThrottle(

@@ -23,14 +23,16 @@ def finished(body: bytes, etag: str, content_type: str) -> Response:
     known = request.environ.get("HTTP_IF_NONE_MATCH")
     if known is not None and (etag in known or known.strip() == "*"):
         return Response(status=304, headers=headers)
-    if _takes_gzip(request.environ.get("HTTP_ACCEPT_ENCODING", "")):
+    if takes_gzip():
         headers.add("Content-Encoding", "gzip")
     else:
         body = gzip.decompress(body)
     return Response(body, headers=headers)
 
 
-def _takes_gzip(accepted: str) -> bool:
+def takes_gzip() -> bool:
+    """Whether who asks now can unpack it."""
+    accepted = request.environ.get("HTTP_ACCEPT_ENCODING", "")
     if "gzip;q=0" not in accepted.replace(" ", ""):
         return "gzip" in accepted or "*" in accepted
     return request.accept_encodings["gzip"] > 0

@@ -15,9 +15,12 @@ from werkzeug.http import parse_etags
 
 from booking.lookup import moment
 from errors import BerthError
-from search.model import Cursor, Entry, SupplierState, Version, cursor_of, without_vendor_key
+from search.model import Cursor, Entry, SupplierState, Version, cursor_of
 from search.query import GUESTS_MAX, HOTELS_MAX
+from web.finished import takes_gzip
 from web.openapi import Answer, Operation, Parameter, documented
+from web.packing import packed, piece
+from web.search_views import SearchView
 from web.searches import continued, found_or_begun, order_of, poll_after_ms, query_of
 from web.services import services
 
@@ -27,7 +30,6 @@ search_api = Blueprint("search_api", __name__, url_prefix="/api")
 COMPLETED_MAX_AGE_S = 60
 # Counted up with every change of the answer's shape, so that no client keeps an old one for new.
 _SHAPE = 1
-_HOTEL = re.compile(rb'"hotel_id":"([^"]*)"')
 
 _Slug = Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,59}$")]
 _Day = Annotated[dt.date, Meta(description="Such as 2027-03-01")]
@@ -85,16 +87,6 @@ class SearchAnswer(msgspec.Struct, frozen=True):
     rates: list[ShownRate]
 
 
-class _PriceOf(msgspec.Struct, frozen=True):
-    """What sorting needs of a stored rate."""
-
-    price: str
-    currency: str
-
-
-_price_of = msgspec.json.Decoder(_PriceOf)
-
-
 @search_api.get("/search")
 @documented(Operation(
     "Hotel rates of all suppliers, as they come",
@@ -123,16 +115,44 @@ def search() -> Response:
     order = order_of(request.args)
     since = cursor_of(request.args["since"]) if request.args.get("since") else None
     known = _known_version(_suffix(order, since))
-    entry = continued(query, since, known) if since else found_or_begun(query, known=known)
+    if since is None:
+        return _whole(found_or_begun(query), order, known)
+    entry = continued(query, since, known)
     if entry is None:
         raise SearchExpired("the search of this cursor has expired")
-    if entry.unchanged:
-        response = Response(status=304)
-    else:
-        response = Response(msgspec.json.encode(_answer(entry, order)),
-                            content_type="application/json")
-    response.headers["ETag"] = etag_of(entry, order, since)
+    body = None
+    if not entry.unchanged:
+        # A view of the news alone: it is not kept.
+        body = _encoded(SearchView(entry), order, poll_after_ms(entry, time.time() * 1_000))
+    return _response(entry, etag_of(entry, order, since), body)
+
+
+def _whole(view: SearchView, order: str, known: Version | None) -> Response:
+    """Made once for each version, order and advice when to look again, and packed once for all
+    when nothing more can come.
+    """
+    with view.reading:
+        entry = view.entry
+        etag = etag_of(entry, order, None)
+        if known == entry.version:
+            return _response(entry, etag, None)
+        after_ms = poll_after_ms(entry, time.time() * 1_000)
+        body = view.made(("answer", order, after_ms), lambda: _encoded(view, order, after_ms))
+        if not (entry.is_completed and takes_gzip()):
+            return _response(entry, etag, body)
+        response = _response(entry, f"W/{etag}", view.made(
+            ("packed answer", order), lambda: packed(piece(body))))
+        response.headers["Content-Encoding"] = "gzip"
+        return response
+
+
+def _response(entry: Entry, etag: str, body: bytes | None) -> Response:
+    """304 without a `body`."""
+    response = Response(status=304) if body is None else Response(
+        body, content_type="application/json")
+    response.headers["ETag"] = etag
     response.headers["Cache-Control"] = _kept(entry)
+    response.headers["Vary"] = "Accept-Encoding"
     return response
 
 
@@ -162,35 +182,31 @@ def _kept(entry: Entry) -> str:
     return f"public, max-age={min(left_s, COMPLETED_MAX_AGE_S)}"
 
 
-def _answer(entry: Entry, order: str) -> SearchAnswer:
-    stored = entry.stored if order == "arrival" else by_price(entry.stored)
+def _encoded(view: SearchView, order: str, after_ms: int | None) -> bytes:
+    entry = view.entry
     hotel = services().destinations.hotel
-    hotels: dict[str, HotelLine] = {}
-    for raw in dict.fromkeys(_HOTEL.findall(b"".join(stored))):
-        hotel_id = raw.decode()
-        facts = hotel(hotel_id)
-        if facts is not None:
-            hotels[hotel_id] = HotelLine(facts.name, facts.stars)
+    hotels = {hotel_id: HotelLine(facts.name, facts.stars) for hotel_id in view.hotels
+              if (facts := hotel(hotel_id)) is not None}
+    shown = view.shown if order == "arrival" else by_price(view)
     # Stored as JSON and answered as JSON: nothing is decoded in between.
-    rates = [msgspec.Raw(without_vendor_key(one)) for one in stored]
-    return SearchAnswer(
+    rates = [msgspec.Raw(one) for one in shown]
+    return msgspec.json.encode(SearchAnswer(
         search_id=entry.search_id,
         is_completed=entry.is_completed,
         expires_at=moment(entry.expires_ms),
         cursor=str(entry.cursor),
-        poll_after_ms=poll_after_ms(entry, time.time() * 1_000),
+        poll_after_ms=after_ms,
         suppliers={name: SupplierLine(line.state, line.latency_ms, line.rates, line.error)
                    for name, line in entry.suppliers.items()},
         hotels=hotels,
         rates=cast("list[ShownRate]", rates),
-    )
+    ))
 
 
-def by_price(stored: list[bytes]) -> list[bytes]:
+def by_price(view: SearchView) -> list[bytes]:
     """Currency by currency, the one with the most rates first, and by price within each."""
     of_currency: dict[str, list[tuple[Decimal, int]]] = {}
-    for place, one in enumerate(stored):
-        found = _price_of.decode(one)
-        of_currency.setdefault(found.currency, []).append((Decimal(found.price), place))
+    for place, (currency, amount) in enumerate(view.amounts):
+        of_currency.setdefault(currency, []).append((amount, place))
     groups: list[Any] = sorted(of_currency.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [stored[place] for _, members in groups for _, place in sorted(members)]
+    return [view.shown[place] for _, members in groups for _, place in sorted(members)]

@@ -9,18 +9,22 @@ from functools import lru_cache
 from typing import Any
 
 from flask import Blueprint, Response, make_response, render_template, request, url_for
+from markupsafe import Markup
 from werkzeug.exceptions import TooManyRequests
 
 from booking.lookup import moment
 from errors import BadInput, EngineAway
 from search.entries import TooManySearches
-from search.model import Entry, SupplierState
+from search.model import SupplierState
 from search.places import Destinations, Place
 from search.query import AHEAD_MAX_DAYS, GUESTS_MAX, SearchQuery
 from web import search_window
+from web.finished import takes_gzip
 from web.hotel_links import hotel_address, rate_address
+from web.packing import Piece, packed, piece
 from web.problems import problem_of
 from web.search_api import etag_of
+from web.search_views import SearchView
 from web.searches import ORDERS, found_or_begun, order_of, poll_after_ms, query_of
 from web.services import services
 from web.types import FieldError
@@ -36,6 +40,9 @@ REFRESH_S = 3
 # A stay that the empty form proposes.
 _PROPOSED_AHEAD_DAYS, _PROPOSED_NIGHTS = 30, 3
 
+# Stands for the hotels in the page around them; no text of a page can be so, `<` is escaped.
+_HERE = Markup("<!-- the hotels -->")
+
 _FIELDS = ("destination", "check_in", "check_out", "guests")
 
 
@@ -43,6 +50,7 @@ _FIELDS = ("destination", "check_in", "check_out", "guests")
 def keep_fresh(response: Response) -> Response:
     """A page that is filling is never taken from a cache; going back asks for it again."""
     response.headers.setdefault("Cache-Control", "no-store")
+    response.vary.add("Accept-Encoding")
     return response
 
 
@@ -66,13 +74,13 @@ def search() -> Response:
     except BadInput as error:
         return _form_page(typed, 422, wrong=error)
     try:
-        entry = found_or_begun(query)
+        view = found_or_begun(query)
     except (TooManySearches, TooManyRequests, EngineAway) as error:
         problem, headers = problem_of(error, services().settings.retry_after_s)
         trouble = ((problem.title, problem.detail) if isinstance(error, TooManyRequests)
                    else for_people(problem))
         return _form_page(typed, problem.status, headers, trouble=trouble)
-    return _result_page(typed, query, entry, order, shown_max)
+    return _result_page(typed, query, view, order, shown_max)
 
 
 def _typed() -> dict[str, str]:
@@ -141,14 +149,15 @@ def _form_context() -> dict[str, Any]:
 
 
 def _result_page(
-    typed: dict[str, str], query: SearchQuery, entry: Entry, order: str, shown_max: int
+    typed: dict[str, str], query: SearchQuery, view: SearchView, order: str, shown_max: int
 ) -> Response:
     found = services()
     place = found.destinations.places[query.destination]
-    count, sections = search_window.sections(
-        entry.rates, found.destinations.hotel, order=order,
-        currency=found.settings.search_currency, shown_max=shown_max,
-    )
+    stay = search_window.nights_text(query.check_in, query.check_out, query.guests)
+    with view.reading:
+        entry, count = view.entry, len(view.hotels)
+        stays = view.made(("stays", order, shown_max),
+                          lambda: _stays(view, stay, order, shown_max))
     rows = search_window.supplier_rows(entry.suppliers, found.rate_suppliers)
     address = {**_address(query), "order": order}
     now_ms = time.time() * 1_000
@@ -159,11 +168,11 @@ def _result_page(
         "search": entry,
         "place": place,
         "query": query,
-        "stay": search_window.nights_text(query.check_in, query.check_out, query.guests),
+        "stay": stay,
         "art_name": search_window.art_of(place.slug),
         "count": count,
-        "shown": sum(len(section.cards) for section in sections),
-        "sections": sections,
+        "shown": min(count, shown_max),
+        "stays": _HERE,
         "rows": rows,
         "answered": sum(line.state is not SupplierState.PENDING
                         for line in entry.suppliers.values()),
@@ -181,7 +190,24 @@ def _result_page(
         "noscript_refresh_s": 0 if entry.is_completed else REFRESH_S,
         **_form_context(),
     }
-    return make_response(render_template("search.html", **context))
+    before, here, behind = (text.encode() for text in
+                            render_template("search.html", **context).partition(_HERE))
+    if not takes_gzip():
+        return make_response(before + (stays.plain if here else b"") + behind)
+    # The hotels are most of the page, and the same for everybody: packed once.
+    response = make_response(packed(piece(before), *([stays] if here else ()), piece(behind)))
+    response.headers["Content-Encoding"] = "gzip"
+    return response
+
+
+def _stays(view: SearchView, stay: str, order: str, shown_max: int) -> Piece:
+    found = services()
+    sections = search_window.sections(
+        view, found.destinations.hotel, order=order, currency=found.settings.search_currency,
+        shown_max=shown_max,
+    )
+    return piece(render_template("_stays.html", sections=sections, stay=stay, order=order
+                                 ).encode())
 
 
 def _address(query: SearchQuery) -> dict[str, Any]:

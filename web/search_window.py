@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from itertools import islice
 
 import msgspec
 from babel import Locale
@@ -14,6 +15,7 @@ from babel.numbers import get_currency_name
 
 from search.model import OfferedRate, SupplierProgress, SupplierState
 from search.places import HotelFacts, Place
+from web.search_views import SearchView
 from web.shopwindow import LOCALE, price_text
 
 # Pictures in static/art; hotels have none of their own.
@@ -70,28 +72,30 @@ class SupplierRow(msgspec.Struct, frozen=True):
 
 
 def sections(
-    rates: Iterable[OfferedRate], facts: Callable[[str], HotelFacts | None], *, order: str,
-    currency: str, shown_max: int,
-) -> tuple[int, list[Section]]:
-    """How many hotels there are, and the first `shown_max` of them.
+    view: SearchView, facts: Callable[[str], HotelFacts | None], *, order: str, currency: str,
+    shown_max: int,
+) -> list[Section]:
+    """The first `shown_max` hotels of a search.
 
     By arrival they stand as they came. By price they stand currency by currency, since amounts of
     different ones cannot be compared: `currency`, which suppliers were asked for, comes first.
     """
-    by_hotel: dict[str, list[OfferedRate]] = {}
-    for rate in rates:
-        by_hotel.setdefault(rate.hotel_id, []).append(rate)
-    ranked = {hotel_id: sorted(members, key=lambda one: _rank(one, currency))
-              for hotel_id, members in by_hotel.items()}
+    def card(hotel_id: str) -> HotelCard:
+        found = sorted(view.rates(hotel_id),
+                       key=lambda one: _rank(one.currency, Decimal(one.price), currency))
+        return _card(hotel_id, found, facts(hotel_id))
+
     if order != "price":
-        chosen = list(ranked.items())[:shown_max]
-        return len(ranked), [Section("", [_card(one, found, facts(one)) for one, found in chosen])]
-    by_price = sorted(ranked.items(), key=lambda item: (_rank(item[1][0], currency), item[0]))
+        return [Section("", [card(hotel_id) for hotel_id in islice(view.hotels, shown_max)])]
+    # Of all hotels only the lowest amounts are looked at, and of those shown all rates.
+    lowest = {hotel_id: min(_rank(code, amount, currency) for code, amount in hotel.lowest.items())
+              for hotel_id, hotel in view.hotels.items()}
+    by_price = sorted(lowest, key=lambda hotel_id: (lowest[hotel_id], hotel_id))
     groups: dict[str, list[HotelCard]] = {}
-    for hotel_id, found in by_price[:shown_max]:
-        groups.setdefault(found[0].currency, []).append(_card(hotel_id, found, facts(hotel_id)))
-    several = len({found[0].currency for found in ranked.values()}) > 1
-    return len(ranked), [
+    for hotel_id in by_price[:shown_max]:
+        groups.setdefault(lowest[hotel_id][1], []).append(card(hotel_id))
+    several = len({code for _, code, _ in lowest.values()}) > 1
+    return [
         Section(currency_title(code) if several else "", cards) for code, cards in groups.items()
     ]
 
@@ -154,8 +158,8 @@ def art_of(name: str) -> str:
     return _ARTS[zlib.crc32(name.encode()) % len(_ARTS)]
 
 
-def _rank(rate: OfferedRate, currency: str) -> tuple[bool, str, Decimal]:
-    return rate.currency != currency, rate.currency, Decimal(rate.price)
+def _rank(code: str, amount: Decimal, wanted: str) -> tuple[bool, str, Decimal]:
+    return code != wanted, code, amount
 
 
 def _card(hotel_id: str, found: list[OfferedRate], facts: HotelFacts | None) -> HotelCard:

@@ -11,6 +11,7 @@ from werkzeug.datastructures import MultiDict
 from errors import BadInput, BerthError
 from search.model import Cursor, Entry, Version
 from search.query import SearchQuery, parse
+from web.search_views import SearchView
 from web.services import services
 
 log = logging.getLogger(__name__)
@@ -43,17 +44,19 @@ def order_of(args: MultiDict[str, str]) -> str:
     return order
 
 
-def found_or_begun(query: SearchQuery, *, known: Version | None = None) -> Entry:
+def found_or_begun(query: SearchQuery) -> SearchView:
     """The search as it stands. Raises TooManySearches, or TooManyRequests for a client that
     begins too many: each costs many calls of suppliers. Looking at one that exists is one call.
     """
-    entries = services().entries
-    entry = entries.read(query.search_id, known=known)
-    if entry is None:
+    views = services().views
+    found = views.read(query.search_id)
+    if found is None:
         services().search_throttle.count(request.remote_addr or "unknown")
-        entry = entries.begin(query)
-    _note_lowest(query, entry)
-    return entry
+        entry = services().entries.begin(query)
+        found = views.add(entry), entry
+    view, news = found
+    _note_lowest(query, news)
+    return view
 
 
 def continued(query: SearchQuery, since: Cursor, known: Version | None) -> Entry | None:

@@ -20,6 +20,7 @@ from search.lowest import LowestRates
 from search.places import Destinations
 from settings import Settings
 from web.listings import Listings
+from web.search_views import SearchViews
 from web.throttle import MissThrottle, SearchThrottle
 
 _NAME = "berth"
@@ -38,6 +39,7 @@ class Services(msgspec.Struct, frozen=True):
     shelf: Shelf
     throttle: MissThrottle
     entries: SearchEntries
+    views: SearchViews
     destinations: Destinations
     rate_suppliers: tuple[str, ...]
     search_throttle: SearchThrottle

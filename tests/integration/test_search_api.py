@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
+import time
 from typing import Any
 
 import msgspec
@@ -133,6 +135,39 @@ def test_nothing_new_is_a_304_until_something_is(api: Api, entries: SearchEntrie
     fresh = api.get(etag=etag)
     assert fresh.status_code == 200
     assert len(fresh.json["rates"]) == 1
+
+
+def test_a_completed_search_is_packed_for_who_takes_it(api: Api, entries: SearchEntries) -> None:
+    def ask(accepted: str, etag: str = "") -> TestResponse:
+        return api.client.get("/api/search", query_string=STAY, headers={
+            "Accept-Encoding": accepted, **({"If-None-Match": etag} if etag else {})})
+
+    ask("gzip")
+    entries.plan(SEARCH_ID, {"hotelbeds": 1})
+    entries.append(SEARCH_ID, "hotelbeds", "h1", [rate(1), rate(2)])
+    assert "Content-Encoding" not in ask("gzip").headers, "it still grows"
+    entries.append(SEARCH_ID, "hotelbeds", "h2", [rate(3)], finished=True)
+    plain = ask("identity")
+    assert len(plain.json["rates"]) == 3
+    for _ in range(2):
+        packed = ask("gzip, br")
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert packed.headers["Vary"] == "Accept-Encoding"
+        assert gzip.decompress(packed.data) == plain.data
+        assert packed.headers["ETag"] == f"W/{plain.headers['ETag']}"
+    for etag in (plain.headers["ETag"], packed.headers["ETag"]):
+        assert ask("gzip", etag).status_code == 304
+        assert ask("identity", etag).status_code == 304
+
+
+def test_advice_when_to_look_again_is_of_this_moment(
+    api: Api, entries: SearchEntries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = api.get().json
+    later_s = time.time() + 10
+    monkeypatch.setattr(time, "time", lambda: later_s)
+    later = api.get().json
+    assert first["poll_after_ms"] < later["poll_after_ms"]
 
 
 def test_a_cursor_brings_only_what_came_after_it(api: Api, entries: SearchEntries) -> None:

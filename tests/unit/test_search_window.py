@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from search.model import OfferedRate, SupplierProgress, SupplierState
+from search.model import Entry, OfferedRate, SupplierProgress, SupplierState
 from search.places import Destinations, HotelFacts, Place
 from web import search_window
+from web.search_views import SearchView
 from web.search_window import Section
 
 
@@ -15,10 +17,19 @@ def rate(hotel_id: str, price: str, currency: str = "EUR") -> OfferedRate:
                        room="Double", price=price, currency=currency, refundable=False)
 
 
+def view_of(*rates: OfferedRate) -> SearchView:
+    """A completed search that has brought these."""
+    return SearchView(Entry(
+        search_id="a" * 32, is_completed=True, created_ms=1, deadline_ms=2, expires_ms=3,
+        revision=1, count=len(rates), suppliers={},
+        stored=[msgspec.json.encode(one) for one in rates]))
+
+
 def sections(*rates: OfferedRate, order: str = "price", shown_max: int = 40
              ) -> tuple[int, list[Section]]:
-    return search_window.sections(
-        rates, lambda one: HotelFacts(name=one.upper(), stars=3), order=order, currency="EUR",
+    view = view_of(*rates)
+    return len(view.hotels), search_window.sections(
+        view, lambda one: HotelFacts(name=one.upper(), stars=3), order=order, currency="EUR",
         shown_max=shown_max)
 
 

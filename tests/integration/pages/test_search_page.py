@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import sys
 
@@ -86,6 +87,26 @@ def test_it_fills_refreshes_itself_and_stops_when_complete(
     assert refreshes(page) == []
     assert "so far" not in page.heads("h2")
     assert "only-for-the-supplier" not in ann.get("/search", query_string=stay()).text
+
+
+def test_a_page_is_packed_for_who_takes_it(ann: Visitor, entries: SearchEntries) -> None:
+    def text(accepted: str) -> str:
+        answer = ann.get("/search", query_string=stay(), headers={"Accept-Encoding": accepted})
+        assert "Accept-Encoding" in answer.headers["Vary"]
+        body = answer.data
+        if accepted == "gzip":
+            assert answer.headers["Content-Encoding"] == "gzip"
+            body = gzip.decompress(body)
+        # What is left of the time is of the moment.
+        return re.sub(r'data-left="\d+"', "", body.decode())
+
+    play = Play(entries, "hotelbeds")
+    assert text("gzip") == text("identity")
+    play.answer("hotelbeds", play.rate(1, "99.00", room="<!-- the hotels -->"))
+    assert text("gzip") == text("identity")
+    assert text("gzip").count("&lt;!-- the hotels --&gt;") > 0
+    assert "€99" in text("gzip")
+    assert "<!-- the hotels -->" not in text("gzip")
 
 
 def test_every_view_and_visitor_sees_the_same_prices(
