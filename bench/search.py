@@ -3,9 +3,10 @@
 The simulated suppliers answer after fixed times, so what is above them is ours: queue, planning,
 RQ, tokens, parsing, appending. Times are read from the search entries, by Valkey's clock. Then
 what a visitor waits for when suppliers are asked one after the other, or by a thread each in the
-web process; a thousand hotels at a supplier that answers one at a time; a hundred searches at once
-with a supplier that takes 12 s; a search that is repeated; and what a flood of searches does to
-the booking road: from the door's answer to the decision that a second process reads.
+web process; a thousand hotels at a supplier that answers one at a time, and at one that has a step
+before that; a hundred searches at once with a supplier that takes 12 s; a search that is repeated;
+and what a flood of searches does to the booking road: from the door's answer to the decision that a
+second process reads.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ from search.query import SearchQuery
 from suppliers.fetching import query_of
 from suppliers.places import cities
 
-# What each supplier takes, in milliseconds. Duffel's many steps have no one time of their own.
+# What each supplier takes, in milliseconds. Duffel's steps are timed apart.
 TAKES_MS = {"expedia_rapid": 300, "hotelbeds": 500, "perhotel": 400, "ascenda": 2_000}
 SLOW_MS = 12_000
 PER_HOTEL_MS = 100
 PER_HOTEL_AT_ONCE = 50
+STEPS_AT_ONCE = 60
 HOTELS = 1_000
 NEW_PER_S = 5
 FLOOD_PER_S = 20
@@ -80,7 +82,7 @@ class Road:
         self._searches += 1
         number = self._searches
         small = [one.slug for one in cities().values() if one.hotels == 20]
-        check_in = self._first_day + (number // len(small)) * DAY
+        check_in = self._first_day + (number if city else number // len(small)) * DAY
         return SearchQuery(city or small[number % len(small)], check_in, check_in + 2 * DAY,
                            1 + number % 4)
 
@@ -130,6 +132,10 @@ def run(seconds: int, tell: Tell) -> Report:
             tell(f"{HOTELS} hotels, {PER_HOTEL_MS} ms each, {PER_HOTEL_AT_ONCE} at once")
             road.conduct(perhotel=PER_HOTEL_MS)
             report |= _per_hotel(road)
+        with consumers(place, ["duffel_stays"]):
+            tell(f"{HOTELS} hotels after a first step, {PER_HOTEL_MS} ms each, {STEPS_AT_ONCE} at "
+                 "once; then 20 hotels")
+            report |= _steps(road)
         with consumers(place, ["expedia_rapid", "ascenda"]) as workers:
             tell(f"100 searches at once, one supplier takes {SLOW_MS / 1_000:.0f} s")
             road.conduct(expedia_rapid=TAKES_MS["expedia_rapid"], ascenda=SLOW_MS)
@@ -236,15 +242,28 @@ def _repeated(place: World, road: Road) -> Report:
 
 def _per_hotel(road: Road) -> Report:
     ideal_s = HOTELS * PER_HOTEL_MS / 1e3 / PER_HOTEL_AT_ONCE
-    took = []
-    for _ in range(3):
-        query = road.fresh("london")
-        road.begin(query)
-        entry = road.completed(query)
-        took.append((entry.suppliers["perhotel"].latency_ms or 0) / 1e3)
-    middle = statistics.median(took)
+    middle = _alone_s(road, "perhotel", "london")
     return {"per_hotel_s": round(middle, 2), "per_hotel_ideal_s": ideal_s,
             "per_hotel_ideal_ratio": round(ideal_s / middle, 3)}
+
+
+def _steps(road: Road) -> Report:
+    """Searches for some hotels at a time, all of them at once; then a call for each hotel."""
+    ideal_s = (1 + HOTELS / STEPS_AT_ONCE) * PER_HOTEL_MS / 1e3
+    middle, small = _alone_s(road, "duffel_stays", "london"), _alone_s(road, "duffel_stays")
+    return {"steps_s": round(middle, 2), "steps_ideal_s": round(ideal_s, 2),
+            "steps_ideal_ratio": round(ideal_s / middle, 3),
+            "steps_20_hotels_s": round(small, 2)}
+
+
+def _alone_s(road: Road, supplier: str, city: str | None = None) -> float:
+    """What a search of one supplier takes, the median of three."""
+    took = []
+    for _ in range(3):
+        query = road.fresh(city)
+        road.begin(query)
+        took.append((road.completed(query).suppliers[supplier].latency_ms or 0) / 1e3)
+    return statistics.median(took)
 
 
 def _at_once(road: Road, workers: Child) -> Report:
