@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import redis
 from pymongo import MongoClient
@@ -29,7 +29,7 @@ from suppliers.gate import GateState, VendorGate, gate_states
 from suppliers.http import Exchange
 from suppliers.interactions import InteractionLog
 from suppliers.loader_pool import LoaderPool
-from suppliers.rates import RateSupplier
+from suppliers.rates import RateSupplier, comes_hotel_by_hotel
 from suppliers.tokens import SharedTokens, TokenState, token_states
 
 CONNECT_TIMEOUT_S = 2.0
@@ -209,9 +209,10 @@ def interaction_log(settings: Settings, client: redis.Redis) -> InteractionLog:
 
 
 def fetcher(
-    settings: Settings, client: redis.Redis, stop: threading.Event, *, owner: str
+    settings: Settings, client: redis.Redis, stop: threading.Event, suppliers: Iterable[str], *,
+    owner: str,
 ) -> Fetcher:
-    """What a fetch worker does with its jobs; `client` is search's."""
+    """What a fetch worker of these suppliers does with its jobs; `client` is search's."""
     def now_ms() -> int:
         with valkey_errors():
             seconds, micros = client.time()
@@ -220,14 +221,22 @@ def fetcher(
     threads = max(settings.fetch_threads, settings.loader_threads_max)
     kept = interaction_log(settings, client)
     gate = vendor_gate(settings, client, stop, owner=owner)
+    adapters = rate_suppliers(settings, client, stop, pool_size=threads, gate=gate,
+                              observe=kept.observe)
     return Fetcher(
-        rate_suppliers(settings, client, stop, pool_size=threads, gate=gate,
-                       observe=kept.observe),
+        adapters,
         search_entries(settings, client),
         gate,
-        LoaderPool(low=settings.loader_threads_min, high=settings.loader_threads_max,
-                   name="rate-loader"),
+        {name: _loaders(settings, adapters[name]) for name in suppliers
+         if comes_hotel_by_hotel(adapters[name])},
         attempts=settings.fetch_attempts,
         stop=stop,
         now_ms=now_ms,
     )
+
+
+def _loaders(settings: Settings, supplier: RateSupplier) -> LoaderPool:
+    """No more of them than the supplier takes calls: the others would wait for a place."""
+    high = settings.loader_threads_max
+    return LoaderPool(low=settings.loader_threads_min,
+                      high=min(high, supplier.at_once_max or high), name=f"load-{supplier.name}")

@@ -289,11 +289,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Meta(ge=1, le=5, description="Tries of one fetch (faults, never refusals)")
     ] = 2
     loader_threads_min: Annotated[
-        int, Meta(ge=0, le=512, description="Rate loaders kept for suppliers that answer hotel by "
+        int, Meta(ge=0, le=512, description="Rate loaders kept per supplier that answers hotel by "
                                             "hotel")
     ] = 2
     loader_threads_max: Annotated[
-        int, Meta(ge=1, le=512, description="Rate loaders at most, in one fetch worker")
+        int, Meta(ge=1, le=512, description="Rate loaders at most, in one fetch worker, per such "
+                                            "supplier; no more than it takes calls at once")
     ] = 64
     breaker_failures: Annotated[
         int, Meta(ge=1, le=1_000, description="Failures in a row after which a supplier is left "

@@ -244,14 +244,15 @@ def _fetchers(settings: Settings, stop: threading.Event, suppliers: Sequence[str
     name = _own_name()
     threads = dict.fromkeys(suppliers, settings.fetch_threads)
     client = bootstrap.connect_search_valkey(
-        settings, connections=sum(threads.values()) + settings.loader_threads_max + 8
+        settings,
+        connections=len(suppliers) * (settings.fetch_threads + settings.loader_threads_max) + 8,
     )
     # RQ lengthens the patience of its connections to that of a wait for a job.
     for_rq = bootstrap.connect_search_valkey(settings, connections=2 * sum(threads.values()) + 8)
     _collect_seldom()
     return FetchWorkers(
         for_rq,
-        bootstrap.fetcher(settings, client, stop, owner=name),
+        bootstrap.fetcher(settings, client, stop, suppliers, owner=name),
         FetchWorkersAlive(client, heartbeat_ms=settings.heartbeat_ms),
         FetchQueue(client, threads),
         name=name,

@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 import tenacity
@@ -21,8 +22,19 @@ from errors import CircuitOpen, EngineAway, SupplierAway, SupplierDeclined, Thro
 from search.entries import SearchEntries
 from search.model import OfferedRate
 from suppliers.gate import VendorGate
-from suppliers.loader_pool import LoaderPool
-from suppliers.rates import FetchedChunk, Part, Rate, RateQuery, RateSupplier
+from suppliers.loader_pool import Batch, LoaderPool
+from suppliers.one_by_one import rates_of
+from suppliers.rates import (
+    FetchedChunk,
+    HotelByHotel,
+    Opened,
+    Part,
+    Rate,
+    RateQuery,
+    RateSupplier,
+    comes_hotel_by_hotel,
+    slices,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -70,14 +82,17 @@ def offered(search_id: str, rate: Rate) -> OfferedRate:
 
 
 class Fetcher:
-    """What a fetch worker does with a job. Shared by all threads of a process."""
+    """What a fetch worker does with a job. Shared by all threads of a process.
+
+    `pools`: the loaders of each supplier whose rates come hotel by hotel.
+    """
 
     def __init__(
         self,
         suppliers: Mapping[str, RateSupplier],
         entries: SearchEntries,
         gate: VendorGate,
-        pool: LoaderPool[str, list[FetchedChunk]],
+        pools: Mapping[str, LoaderPool],
         *,
         attempts: int,
         stop: threading.Event,
@@ -86,7 +101,7 @@ class Fetcher:
         self._suppliers = suppliers
         self._entries = entries
         self._gate = gate
-        self._pool = pool
+        self._pools = pools
         self._attempts = attempts
         self._stop = stop
         self._now_ms = now_ms
@@ -103,7 +118,7 @@ class Fetcher:
         until_s = time.monotonic() + left_s
         supplier = self._suppliers[job.supplier]
         try:
-            if supplier.scope == "hotel":
+            if comes_hotel_by_hotel(supplier):
                 error = self._hotel_by_hotel(job, supplier, until_s)
             else:
                 self._with_retries(lambda: self._whole(job, supplier, until_s), until_s)
@@ -117,7 +132,8 @@ class Fetcher:
 
     def close(self) -> None:
         """Close kept connections, and let loaders end."""
-        self._pool.close()
+        for pool in self._pools.values():
+            pool.close()
         for supplier in self._suppliers.values():
             supplier.close()
 
@@ -172,56 +188,58 @@ class Fetcher:
                     self._append_several(job, waiting, until_s)
                     waiting = []
 
-    def _with_retries(self, fetch: Callable[[], None], until_s: float) -> None:
+    def _with_retries(self, fetch: Callable[[], T], until_s: float) -> T:
         """Faults are tried again, after a pause that grows; a clear word is believed."""
         def can_help(error: BaseException) -> bool:
             return isinstance(error, SupplierAway) and not isinstance(
                 error, CircuitOpen | TokenExpired
             )
 
-        self._persistent(lambda: self._engine_back(fetch, until_s), until_s, can_help,
-                         pause_s=0.2, attempts=self._attempts)
+        return self._persistent(lambda: self._engine_back(fetch, until_s), until_s, can_help,
+                                pause_s=0.2, attempts=self._attempts)
 
     # --- one hotel an answer ----------------------------------------------------------------------
 
-    def _hotel_by_hotel(self, job: FetchPart, supplier: RateSupplier, until_s: float) -> str:
+    def _hotel_by_hotel(self, job: FetchPart, supplier: HotelByHotel, until_s: float) -> str:
         """Append hotels as they come, some together; returns what went wrong, if much did."""
-        def load(hotel_id: str) -> list[FetchedChunk]:
-            found: list[FetchedChunk] = []
-
-            def once() -> None:
-                one = msgspec.structs.replace(job.part, hotel_ids=(hotel_id,))
+        def asked(call: Callable[..., T], *what: Any) -> T:
+            def once() -> T:
                 with self._gate.call(supplier, until_s=until_s):
-                    found[:] = supplier.fetch(job.query, one)
+                    return call(*what)
 
-            self._with_retries(once, until_s)
-            return found
+            return self._with_retries(once, until_s)
 
+        query, hotel_ids = job.query, job.part.hotel_ids
         waiting: list[FetchedChunk] = []
         faults: list[BaseException] = []
-        came = 0
-        for result in self._pool.run(
-            job.part.hotel_ids, load, until_s=until_s, at_once=supplier.at_once_max
-        ):
-            if isinstance(result, EngineAway):
-                raise result
-            if isinstance(result, BaseException):
-                faults.append(result)
-                if isinstance(result, CircuitOpen) or len(faults) == _FAULTS_MAX and not came:
-                    break
-            elif result is not None:
-                came += 1
-                waiting += result
-            full = sum(len(chunk.rates) for chunk in waiting) >= _RATES_AT_ONCE
-            if waiting and (result is None or full):
-                self._append_several(job, waiting, until_s)
-                waiting = []
+        came, missing = 0, len(hotel_ids)
+        with Batch[Opened | FetchedChunk](self._pools[job.supplier], until_s=until_s) as batch:
+            batch.add(partial(asked, supplier.open, query, some)
+                      for some in slices(hotel_ids, supplier.max_hotels_per_request))
+            for result in batch:
+                if isinstance(result, EngineAway):
+                    raise result
+                if isinstance(result, BaseException):
+                    faults.append(result)
+                    if isinstance(result, CircuitOpen) or len(faults) == _FAULTS_MAX and not came:
+                        break
+                elif isinstance(result, Opened):
+                    missing -= len(result.hotel_ids) - len(result.tickets)
+                    batch.add(partial(asked, rates_of, supplier, query, hotel_id, ticket)
+                              for hotel_id, ticket in result.tickets.items())
+                elif result is not None:
+                    came += 1
+                    waiting.append(result)
+                full = sum(len(chunk.rates) for chunk in waiting) >= _RATES_AT_ONCE
+                if waiting and (result is None or full):
+                    self._append_several(job, waiting, until_s)
+                    waiting = []
         if waiting:
             self._append_several(job, waiting, until_s)
-        missing = len(job.part.hotel_ids) - came
+        missing -= came
         if faults:
-            return f"{missing} of {len(job.part.hotel_ids)} hotels: {in_words(faults[-1])}"
-        return f"{missing} of {len(job.part.hotel_ids)} hotels took too long" if missing else ""
+            return f"{missing} of {len(hotel_ids)} hotels: {in_words(faults[-1])}"
+        return f"{missing} of {len(hotel_ids)} hotels took too long" if missing else ""
 
     def _append_several(
         self, job: FetchPart, chunks: Sequence[FetchedChunk], until_s: float

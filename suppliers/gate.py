@@ -98,7 +98,8 @@ class VendorGate:
             raise
         finally:
             entered.limits = None
-        self.leave(limits, holder)
+        # Who had nothing to ask has not seen that the supplier is well.
+        self.leave(limits, holder, called=entered.called)
 
     def admit(self) -> None:
         """Before each HTTP call, on the thread that is within `call`: the second one and those

@@ -1,7 +1,7 @@
 """The rate loader pool: loaders that ask for one hotel at a time, as many as there is work for.
 
 Batches take turns hotel by hotel, so a large one holds no small one up; and a hotel that is slow
-holds nobody up but its own loader. The pool grows while hotels wait and there are loaders to
+holds nobody up but its own loader. The pool grows while more waits than there are loaders to
 spare, and shrinks again after a while without work.
 """
 
@@ -11,28 +11,62 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 IDLE_S = 10.0
+# Nothing more for this long: whoever gathers results may hand on what has come.
+QUIET_S = 0.02
 
 
-class Batch(Generic[T, R]):
-    """Some hotels of one fetch, and what came of each."""
+class Batch(Generic[R]):
+    """What one fetch wants to have loaded. One thread adds to it and reads it."""
 
-    def __init__(self, items: Sequence[T], load: Callable[[T], R], at_once: int) -> None:
-        self.at_once = at_once or len(items)
-        self.running = 0
-        self.waiting: deque[T] = deque(items)
-        self.load = load
+    def __init__(self, pool: LoaderPool, *, until_s: float) -> None:
+        self._pool = pool
+        self._until_s = until_s
+        self._to_come = 0
+        # The pool's.
+        self.waiting: deque[Callable[[], R]] = deque()
         self.results: queue.SimpleQueue[R | BaseException] = queue.SimpleQueue()
-        self.open = len(items)
+
+    def __enter__(self) -> Batch[R]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """What still waits is not loaded."""
+        self._pool.forget(self)
+
+    def add(self, loads: Iterable[Callable[[], R]]) -> None:
+        """Have these called too, each by a loader; also while results are read."""
+        some = list(loads)
+        self._to_come += len(some)
+        self._pool.take(self, some)
+
+    def __iter__(self) -> Iterator[R | BaseException | None]:
+        """What each call returned or raised, as it comes; None, once, when nothing more came for
+        a moment. Ends when all came, or at `until_s` (monotonic).
+        """
+        quiet = True
+        while self._to_come:
+            left_s = self._until_s - time.monotonic()
+            if left_s <= 0:
+                return
+            try:
+                result = self.results.get(timeout=left_s if quiet else min(left_s, QUIET_S))
+            except queue.Empty:
+                if not quiet:
+                    quiet = True
+                    yield None
+                continue
+            quiet = False
+            self._to_come -= 1
+            yield result
 
 
-class LoaderPool(Generic[T, R]):
+class LoaderPool:
     """Between `low` and `high` threads. `close` lets those under way end."""
 
     def __init__(self, *, low: int, high: int, name: str, idle_s: float = IDLE_S) -> None:
@@ -41,9 +75,10 @@ class LoaderPool(Generic[T, R]):
         self._name = name
         self._idle_s = idle_s
         self._change = threading.Condition()
-        self._batches: deque[Batch[T, R]] = deque()
+        # Those of which something waits, in the order of their turns.
+        self._batches: deque[Batch[Any]] = deque()
         self._threads = 0
-        self._idle = 0
+        self._busy = 0
         self._closed = False
         with self._change:
             for _ in range(self._low):
@@ -54,39 +89,25 @@ class LoaderPool(Generic[T, R]):
         """Loaders now."""
         return self._threads
 
-    def run(
-        self, items: Sequence[T], load: Callable[[T], R], *, until_s: float, at_once: int = 0
-    ) -> Iterator[R | BaseException | None]:
-        """Load all items, at most `at_once` of them together (0: as many as there are loaders);
-        yields each result, or what `load` raised, as it comes.
-
-        None is yielded when nothing more came for a moment: whoever gathers may hand on what it
-        has. Ends when all came, or at `until_s` (monotonic): what waits then is not loaded.
-        """
-        batch = Batch[T, R](items, load, at_once)
+    def take(self, batch: Batch[Any], loads: list[Callable[[], Any]]) -> None:
+        """For `Batch.add`."""
         with self._change:
-            self._batches.append(batch)
-            missing = min(len(items), batch.at_once, self._high) - self._idle
+            if loads and not batch.waiting:
+                self._batches.append(batch)
+            batch.waiting.extend(loads)
+            # Loaders that are about to take what others have added are not to spare.
+            waiting = sum(len(one.waiting) for one in self._batches)
+            missing = waiting - (self._threads - self._busy)
             for _ in range(min(missing, self._high - self._threads)):
                 self._grow()
-            self._change.notify(min(len(items), batch.at_once))
-        try:
-            while batch.open:
-                left_s = until_s - time.monotonic()
-                if left_s <= 0:
-                    return
-                try:
-                    result = batch.results.get(timeout=min(left_s, 0.02))
-                except queue.Empty:
-                    yield None
-                    continue
-                batch.open -= 1
-                yield result
-        finally:
-            with self._change:
+            self._change.notify(len(loads))
+
+    def forget(self, batch: Batch[Any]) -> None:
+        """For the end of a `Batch`."""
+        with self._change:
+            if batch.waiting:
+                self._batches.remove(batch)
                 batch.waiting.clear()
-                if batch in self._batches:
-                    self._batches.remove(batch)
 
     def close(self) -> None:
         """Take no more; loaders end after the hotel that they are at."""
@@ -95,42 +116,38 @@ class LoaderPool(Generic[T, R]):
             self._change.notify_all()
 
     def _grow(self) -> None:
-        self._threads += 1
         threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        self._threads += 1
 
     def _work(self) -> None:
         while True:
             with self._change:
                 found = self._next()
                 while found is None and not self._closed:
-                    self._idle += 1
                     called = self._change.wait(self._idle_s)
-                    self._idle -= 1
+                    # Looked for after a wait without a call, too: the call may have come just then.
                     found = self._next()
                     if found is None and not called and self._threads > self._low:
                         break
                 if found is None:
                     self._threads -= 1
                     return
-            batch, item = found
+                self._busy += 1
+            batch, load = found
             try:
-                result: R | BaseException = batch.load(item)
+                result = load()
             except BaseException as error:  # noqa: BLE001 (it is the batch's to judge)
                 result = error
             with self._change:
-                batch.running -= 1
-                if batch.waiting:
-                    self._change.notify()
+                self._busy -= 1
             batch.results.put(result)
 
-    def _next(self) -> tuple[Batch[T, R], T] | None:
-        """The next item of the batch whose turn it is."""
-        if self._closed:
+    def _next(self) -> tuple[Batch[Any], Callable[[], Any]] | None:
+        """What the batch whose turn it is wants next."""
+        if self._closed or not self._batches:
             return None
-        for _ in range(len(self._batches)):
-            batch = self._batches[0]
-            self._batches.rotate(-1)
-            if batch.waiting and batch.running < batch.at_once:
-                batch.running += 1
-                return batch, batch.waiting.popleft()
-        return None
+        batch = self._batches.popleft()
+        load = batch.waiting.popleft()
+        if batch.waiting:
+            self._batches.append(batch)
+        return batch, load

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from suppliers.rates import Part, RateQuery, RateSupplier, parts_of
+from suppliers.places import cities
+from suppliers.rates import Part, RateQuery, RateSupplier, slices
 
-# A supplier that answers hotel by hotel is given so many in one part: the loaders of one worker
-# share them, and a large search is spread over the workers.
+# A supplier whose rates come hotel by hotel is given so many in one part: its loaders share them,
+# a search takes turns with others as a whole, and a very large one is spread over the workers.
 HOTELS_PER_PART = 1_000
 
 
@@ -15,15 +16,13 @@ def plan(
     query: RateQuery, suppliers: Iterable[RateSupplier | type[RateSupplier]]
 ) -> Mapping[str, list[Part]]:
     """The parts of each supplier, by name."""
-    return {supplier.name: _parts(query, supplier) for supplier in suppliers}
+    return {supplier.name: parts_of(supplier, query) for supplier in suppliers}
 
 
-def _parts(query: RateQuery, supplier: RateSupplier | type[RateSupplier]) -> list[Part]:
-    parts = parts_of(supplier, query)
-    if supplier.scope != "hotel":
-        return parts
-    hotel_ids = [hotel_id for part in parts for hotel_id in part.hotel_ids]
-    return [
-        Part(number, tuple(hotel_ids[start:start + HOTELS_PER_PART]))
-        for number, start in enumerate(range(0, len(hotel_ids), HOTELS_PER_PART))
-    ]
+def parts_of(supplier: RateSupplier | type[RateSupplier], query: RateQuery) -> list[Part]:
+    """The query as the parts in which this supplier is asked; every time the same ones."""
+    hotel_ids = query.hotel_ids or cities()[query.destination].hotel_ids()
+    if supplier.scope == "destination":
+        return [Part(0, hotel_ids)]
+    size = HOTELS_PER_PART if supplier.scope == "hotel" else supplier.max_hotels_per_request
+    return [Part(number, some) for number, some in enumerate(slices(hotel_ids, size))]

@@ -6,16 +6,17 @@ Everything here is frozen and encodes as JSON. Prices never pass through a float
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeGuard
 
 import msgspec
 
 from errors import BerthError
-from suppliers.places import cities
 
+# What one answer with rates covers: a whole destination, a batch of hotels, or a single hotel.
+Scope = Literal["destination", "hotels", "hotel"]
 # Prices outside of these are mistakes of a supplier. The bounds also keep a price like 1e999999999
 # from being written out.
 _PRICE_MAX = Decimal(1_000_000_000)
@@ -118,6 +119,16 @@ def together(chunks: Sequence[FetchedChunk]) -> Iterator[FetchedChunk]:
     yield from chunks[-1:]
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """What a supplier wants back for the rates of each of `hotel_ids`, by hotel. One that has no
+    ticket sells nothing.
+    """
+
+    hotel_ids: tuple[str, ...]
+    tickets: Mapping[str, str]
+    errors: tuple[HotelError, ...] = ()
+
+
 class Recheck(msgspec.Struct, frozen=True):
     """What a supplier says of a pinned rate now.
 
@@ -146,9 +157,9 @@ class RateSupplier(Protocol):
     """
 
     name: str
-    # What one request covers: a whole destination, a batch of hotels, or a single hotel.
-    scope: Literal["destination", "hotels", "hotel"]
-    # Most hotels of one part.
+    # Who answers for a single hotel is a HotelByHotel.
+    scope: Scope
+    # Most hotels of one request that names several.
     max_hotels_per_request: int
     # Most requests at once, and per second (0: no bound), of all workers together.
     at_once_max: int
@@ -185,14 +196,27 @@ class RateSupplier(Protocol):
         """Close the kept connections."""
 
 
-def parts_of(supplier: RateSupplier | type[RateSupplier], query: RateQuery) -> list[Part]:
-    """The query as the requests that this supplier takes; every time the same ones."""
-    hotel_ids = query.hotel_ids or cities()[query.destination].hotel_ids()
-    if supplier.scope == "destination":
-        return [Part(0, hotel_ids)]
-    size = supplier.max_hotels_per_request
-    return [Part(number, hotel_ids[start:start + size])
-            for number, start in enumerate(range(0, len(hotel_ids), size))]
+class HotelByHotel(RateSupplier, Protocol):
+    """A supplier whose rates come hotel by hotel: loaders ask for many of them at once.
+
+    Each call of a method makes as few HTTP calls as it can, one or none.
+    """
+
+    def open(self, query: RateQuery, hotel_ids: tuple[str, ...]) -> Opened:
+        """What comes before the rates of these hotels, at most `max_hotels_per_request`."""
+
+    def fetch_hotel(self, query: RateQuery, hotel_id: str, ticket: str) -> FetchedChunk:
+        """The hotel's rates, under its own name."""
+
+
+def comes_hotel_by_hotel(supplier: RateSupplier) -> TypeGuard[HotelByHotel]:
+    """Whether loaders can share what is to be asked of it."""
+    return supplier.scope == "hotel"
+
+
+def slices(hotel_ids: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
+    """The hotels in order, at most `size` together."""
+    return [hotel_ids[start:start + size] for start in range(0, len(hotel_ids), size)]
 
 
 def rechecked(pinned: Rate, now: Rate) -> Recheck:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Literal
 from urllib.parse import quote
 
 from errors import SupplierAway, SupplierDeclined
 from settings import Settings
 from suppliers.ascenda import mapping
 from suppliers.http import Line, Terms, Tokens, reference
-from suppliers.rates import FetchedChunk, Holder, Part, Rate, RateQuery, Recheck, together
+from suppliers.rates import (
+    FetchedChunk,
+    Holder,
+    Part,
+    Rate,
+    RateQuery,
+    Recheck,
+    Scope,
+    together,
+)
 
 _BOOKING_REFUSALS = frozenset({"sold_out", "price_changed"})
 
@@ -20,7 +28,7 @@ class Ascenda:
     """A RateSupplier; see suppliers/rates.py for what each method does and raises."""
 
     name = mapping.NAME
-    scope: Literal["destination"] = "destination"
+    scope: Scope = "destination"
     max_hotels_per_request = 1_000
     at_once_max = 100
     per_s_max = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import Literal
 from urllib.parse import quote
 
 from errors import SupplierAway, SupplierDeclined
@@ -12,7 +11,7 @@ from settings import Settings
 from suppliers.duffel_stays import mapping
 from suppliers.http import Answer, Line, Terms, Tokens, reference
 from suppliers.one_by_one import one_by_one
-from suppliers.rates import FetchedChunk, Holder, Part, Rate, RateQuery, Recheck
+from suppliers.rates import FetchedChunk, Holder, Opened, Part, Rate, RateQuery, Recheck, Scope
 
 _VERSION = "v2"
 # Of 200 bookings each, the latest first.
@@ -23,13 +22,12 @@ _BOOKING_REFUSALS = {**dict.fromkeys(_GONE, "sold_out"), "price_changed": "price
 
 
 class DuffelStays:
-    """A RateSupplier; see suppliers/rates.py for what each method does and raises."""
+    """A HotelByHotel; see suppliers/rates.py for what each method does and raises."""
 
     name = mapping.NAME
-    scope: Literal["hotels"] = "hotels"
-    # A part is one search and a call for each of its hotels, one after the other: a small part
-    # is done soon, and many parts run at once.
-    max_hotels_per_request = 10
+    scope: Scope = "hotel"
+    # Of one search. Rates can be asked for when it is answered, so a large one would delay them.
+    max_hotels_per_request = 50
     at_once_max = 60
     per_s_max = 0
     many_calls = True
@@ -45,20 +43,20 @@ class DuffelStays:
         return cls(settings.rate_base_url(cls.name), settings.duffel_stays_access_token, terms)
 
     def fetch(self, query: RateQuery, part: Part) -> Iterator[FetchedChunk]:
-        """One search, then a chunk per hotel; a chunk before them if the search had errors."""
-        body = self._post("/stays/search", mapping.search_request(query, part)).expect(200)
-        results, errors = mapping.search_results(body, part)
-        if errors:
-            yield FetchedChunk(f"{part.number}:search", (), errors)
+        """Searches, and a chunk per hotel; a chunk before them if a search had errors."""
+        return one_by_one(self, query, part)
 
-        def fetch_hotel(hotel_id: str, name: str) -> FetchedChunk:
-            path = f"/stays/search_results/{quote(results[hotel_id], safe='')}"
-            body = self._post(f"{path}/actions/fetch_all_rates", None).expect(200)
-            now = dt.datetime.fromtimestamp(self._line.terms.clock(), dt.UTC)
-            return mapping.all_rates(body, hotel_id, name, query.guests, now)
+    def open(self, query: RateQuery, hotel_ids: tuple[str, ...]) -> Opened:
+        """One search. A ticket is the id of its result."""
+        body = self._post("/stays/search", mapping.search_request(query, hotel_ids)).expect(200)
+        return mapping.search_results(body, hotel_ids)
 
-        yield from one_by_one(self.name, ((hotel_id, hotel_id) for hotel_id in results),
-                              fetch_hotel)
+    def fetch_hotel(self, query: RateQuery, hotel_id: str, ticket: str) -> FetchedChunk:
+        """One request."""
+        path = f"/stays/search_results/{quote(ticket, safe='')}/actions/fetch_all_rates"
+        body = self._post(path, None).expect(200)
+        now = dt.datetime.fromtimestamp(self._line.terms.clock(), dt.UTC)
+        return mapping.all_rates(body, hotel_id, query.guests, now)
 
     def recheck(self, rate: Rate) -> Recheck:
         """Ask for a quote, which is what can be booked."""

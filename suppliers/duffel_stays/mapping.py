@@ -15,8 +15,7 @@ from suppliers.rates import (
     Board,
     FetchedChunk,
     Holder,
-    HotelError,
-    Part,
+    Opened,
     Rate,
     RateQuery,
     Recheck,
@@ -139,9 +138,9 @@ class Key(msgspec.Struct, frozen=True):
     quote_id: str = ""
 
 
-def search_request(query: RateQuery, part: Part) -> dict[str, object]:
+def search_request(query: RateQuery, hotel_ids: tuple[str, ...]) -> dict[str, object]:
     """Body of POST /stays/search. Hotels that Duffel does not know are left out."""
-    ids = [their_id for hotel_id in part.hotel_ids if (their_id := DUFFEL_STAYS.theirs(hotel_id))]
+    ids = [their_id for hotel_id in hotel_ids if (their_id := DUFFEL_STAYS.theirs(hotel_id))]
     return {"data": {
         "check_in_date": query.check_in,
         "check_out_date": query.check_out,
@@ -151,12 +150,12 @@ def search_request(query: RateQuery, part: Part) -> dict[str, object]:
     }}
 
 
-def search_results(body: bytes, part: Part) -> tuple[dict[str, str], tuple[HotelError, ...]]:
-    """Answer of POST /stays/search -> our hotel id: id of the search result; and what is broken.
+def search_results(body: bytes, hotel_ids: tuple[str, ...]) -> Opened:
+    """Answer of POST /stays/search. A ticket is the id of the hotel's result.
 
-    Results come in the order of `part`, whatever Duffel's was. Raises SupplierAway for garbage.
+    Tickets are in the order of `hotel_ids`, whatever Duffel's was. Raises SupplierAway for garbage.
     """
-    harvest = reading.Harvest(NAME, part.hotel_ids)
+    harvest = reading.Harvest(NAME, hotel_ids)
     found: dict[str, str] = {}
     for raw in reading.document(body, _Search).data.results:
         try:
@@ -167,16 +166,15 @@ def search_results(body: bytes, part: Part) -> tuple[dict[str, str], tuple[Hotel
         hotel_id = DUFFEL_STAYS.ours(result.accommodation.id)
         if hotel_id is None:
             harvest.fail(None, "unknown_hotel", f"the supplier's hotel {result.accommodation.id}")
-        elif hotel_id not in part.hotel_ids:
+        elif hotel_id not in hotel_ids:
             harvest.fail(hotel_id, "not_asked", "answered without having been asked for")
         else:
             found[hotel_id] = result.id
-    ordered = {hotel_id: found[hotel_id] for hotel_id in part.hotel_ids if hotel_id in found}
-    return ordered, harvest.chunk("").errors
+    ordered = {hotel_id: found[hotel_id] for hotel_id in hotel_ids if hotel_id in found}
+    return Opened(hotel_ids, ordered, harvest.chunk("").errors)
 
 
-def all_rates(body: bytes, hotel_id: str, name: str, guests: int, now: dt.datetime
-              ) -> FetchedChunk:
+def all_rates(body: bytes, hotel_id: str, guests: int, now: dt.datetime) -> FetchedChunk:
     """Answer of fetch_all_rates for one hotel. Raises SupplierAway for garbage."""
     harvest = reading.Harvest(NAME, [hotel_id])
     for raw in reading.document(body, _AllRates).data.accommodation.rooms:
@@ -188,7 +186,7 @@ def all_rates(body: bytes, hotel_id: str, name: str, guests: int, now: dt.dateti
         harvest.rates(hotel_id, room.rates, _Rate,
                       lambda found, room=room: _rate(  # type: ignore[misc]
                           hotel_id, room, found, guests, now))
-    return harvest.chunk(name)
+    return harvest.chunk(hotel_id)
 
 
 def _rate(hotel_id: str, room: _Room, found: _Rate, guests: int, now: dt.datetime) -> Rate | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 from errors import SupplierDeclined
 from settings import Settings
 from suppliers.expedia_rapid import mapping
 from suppliers.http import Answer, Line, Terms, Tokens, reference
-from suppliers.rates import FetchedChunk, Holder, Part, Rate, RateQuery, Recheck
+from suppliers.rates import FetchedChunk, Holder, Part, Rate, RateQuery, Recheck, Scope
 
 _BOOKING_REFUSALS = {"rooms_unavailable": "sold_out", "price_mismatch": "price_changed"}
 
@@ -20,7 +20,7 @@ class ExpediaRapid:
     """A RateSupplier; see suppliers/rates.py for what each method does and raises."""
 
     name = mapping.NAME
-    scope: Literal["hotels"] = "hotels"
+    scope: Scope = "hotels"
     max_hotels_per_request = 250
     at_once_max = 100
     per_s_max = 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 from errors import SupplierAway, SupplierDeclined
 from settings import Settings
 from suppliers.hotelbeds import mapping
 from suppliers.http import Answer, Line, Terms, Tokens, reference
-from suppliers.rates import FetchedChunk, Holder, Part, Rate, RateQuery, Recheck
+from suppliers.rates import FetchedChunk, Holder, Part, Rate, RateQuery, Recheck, Scope
 
 _ROOT = "/hotel-api/1.0"
 # A list of bookings covers 31 days at most; one that is older has a number that we know.
@@ -23,7 +23,7 @@ class Hotelbeds:
     """A RateSupplier; see suppliers/rates.py for what each method does and raises."""
 
     name = mapping.NAME
-    scope: Literal["hotels"] = "hotels"
+    scope: Scope = "hotels"
     max_hotels_per_request = 250
     at_once_max = 100
     per_s_max = 0

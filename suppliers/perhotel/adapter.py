@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 from errors import SupplierDeclined, TokenExpired
@@ -13,7 +13,7 @@ from suppliers.http import Answer, IssuedToken, Line, Terms, Tokens, reference
 from suppliers.one_by_one import one_by_one
 from suppliers.perhotel import mapping
 from suppliers.places.hotel_ids import PERHOTEL
-from suppliers.rates import FetchedChunk, Holder, Part, Rate, RateQuery, Recheck
+from suppliers.rates import FetchedChunk, Holder, Opened, Part, Rate, RateQuery, Recheck, Scope
 
 _BOOKING_REFUSALS = frozenset({"sold_out", "price_changed"})
 
@@ -45,11 +45,12 @@ class TokenDesk:
 
 
 class PerHotel:
-    """A RateSupplier; see suppliers/rates.py for what each method does and raises."""
+    """A HotelByHotel; see suppliers/rates.py for what each method does and raises."""
 
     name = mapping.NAME
-    scope: Literal["hotel"] = "hotel"
-    max_hotels_per_request = 1
+    scope: Scope = "hotel"
+    # No request names several; `open` takes any number.
+    max_hotels_per_request = 1_000
     at_once_max = 50
     per_s_max = 0
     many_calls = True
@@ -65,14 +66,19 @@ class PerHotel:
         return cls(settings.rate_base_url(cls.name), settings.perhotel_client_id, tokens, terms)
 
     def fetch(self, query: RateQuery, part: Part) -> Iterator[FetchedChunk]:
-        """A request and a chunk per hotel; a part may hold any number of hotels."""
-        def fetch_hotel(hotel_id: str, name: str) -> FetchedChunk:
-            path = f"/rates/{quote(PERHOTEL.theirs(hotel_id) or '', safe='')}"
-            answer = self._call("GET", path, query=mapping.rates_query(query))
-            return mapping.rates(answer.expect(200), hotel_id, name)
+        """A request and a chunk per hotel."""
+        return one_by_one(self, query, part)
 
-        known = ((hotel_id, hotel_id) for hotel_id in part.hotel_ids if PERHOTEL.theirs(hotel_id))
-        yield from one_by_one(self.name, known, fetch_hotel)
+    def open(self, query: RateQuery, hotel_ids: tuple[str, ...]) -> Opened:
+        """Asks nobody: a ticket is the vendor's own id."""
+        return Opened(hotel_ids, {hotel_id: theirs for hotel_id in hotel_ids
+                                  if (theirs := PERHOTEL.theirs(hotel_id))})
+
+    def fetch_hotel(self, query: RateQuery, hotel_id: str, ticket: str) -> FetchedChunk:
+        """One request."""
+        answer = self._call("GET", f"/rates/{quote(ticket, safe='')}",
+                            query=mapping.rates_query(query))
+        return mapping.rates(answer.expect(200), hotel_id)
 
     def recheck(self, rate: Rate) -> Recheck:
         """Ask for this rate alone."""

@@ -88,7 +88,7 @@ def rates_query(query: RateQuery) -> dict[str, str]:
             "guests": str(query.guests)}
 
 
-def rates(body: bytes, hotel_id: str, name: str) -> FetchedChunk:
+def rates(body: bytes, hotel_id: str) -> FetchedChunk:
     """Answer of GET /rates/{hotel_id}. A document of another hotel is this hotel's error.
 
     Raises SupplierAway for garbage.
@@ -97,9 +97,9 @@ def rates(body: bytes, hotel_id: str, name: str) -> FetchedChunk:
     hotel = reading.document(body, _Hotel)
     if hotel.hotel_id != hotel_id:
         harvest.fail(hotel_id, "unreadable", "the answer is about another hotel")
-        return harvest.chunk(name)
+        return harvest.chunk(hotel_id)
     harvest.rates(hotel_id, hotel.rooms, _Room, lambda room: _rate(hotel_id, hotel, room))
-    return harvest.chunk(name)
+    return harvest.chunk(hotel_id)
 
 
 def _rate(hotel_id: str, hotel: _Hotel, room: _Room) -> Rate | None:

@@ -32,7 +32,7 @@ def read(*changes: tuple[str, str]) -> tuple[tuple[Rate, ...], list[tuple[str | 
     for old, new in changes:
         assert old in text, old
         text = text.replace(old, new)
-    chunk = mapping.all_rates(text.encode(), "lisbon-1", "lisbon-1", 2, NOW)
+    chunk = mapping.all_rates(text.encode(), "lisbon-1", 2, NOW)
     assert chunk.name == "lisbon-1"
     return chunk.rates, told(chunk.errors)
 
@@ -97,9 +97,11 @@ def test_an_unknown_board_and_missing_extras_do_no_harm() -> None:
 def test_results_come_in_our_order_and_broken_ones_are_said() -> None:
     body = search(result("lisbon-3"), {"id": "srr"}, result("lisbon-9"), result("lisbon-1"),
                   {"id": "srr", "accommodation": {"id": "acc_x"}}, None)
-    found, errors = mapping.search_results(body, PART)
-    assert list(found.items()) == [("lisbon-1", "srr_lisbon-1"), ("lisbon-3", "srr_lisbon-3")]
-    assert told(errors) == [(None, "unreadable"), ("lisbon-9", "not_asked"),
+    found = mapping.search_results(body, PART.hotel_ids)
+    assert found.hotel_ids == PART.hotel_ids
+    assert list(found.tickets.items()) == [
+        ("lisbon-1", "srr_lisbon-1"), ("lisbon-3", "srr_lisbon-3")]
+    assert told(found.errors) == [(None, "unreadable"), ("lisbon-9", "not_asked"),
                             (None, "unknown_hotel"), (None, "unreadable")]
 
 
@@ -107,13 +109,13 @@ def test_results_come_in_our_order_and_broken_ones_are_said() -> None:
                                   b'{"data": {"accommodation": {"rooms": 1}}}'])
 def test_garbage_is_a_fault_that_can_be_tried_again(body: bytes) -> None:
     with pytest.raises(SupplierAway):
-        mapping.search_results(body, PART)
+        mapping.search_results(body, PART.hotel_ids)
     with pytest.raises(SupplierAway):
-        mapping.all_rates(body, "lisbon-1", "lisbon-1", 2, NOW)
+        mapping.all_rates(body, "lisbon-1", 2, NOW)
 
 
 def test_the_request_has_dates_guests_and_their_ids() -> None:
-    sent: Any = mapping.search_request(QUERY, PART)["data"]
+    sent: Any = mapping.search_request(QUERY, PART.hotel_ids)["data"]
     assert (str(sent["check_in_date"]), str(sent["check_out_date"])) == ("2027-03-01", "2027-03-04")
     assert sent["guests"] == [{"type": "adult"}] * 2
     assert sent["accommodation"]["ids"][0] == "acc_0000HB0000010001"

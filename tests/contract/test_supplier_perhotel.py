@@ -21,7 +21,7 @@ ROOM = {"rate_id": "r-1", "name": "Double  room", "board": "breakfast", "price":
 
 def read(*rooms: object, **changes: Any) -> FetchedChunk:
     body = json.dumps({"hotel_id": "lisbon-1", "currency": "EUR", "rooms": rooms, **changes})
-    return mapping.rates(body.encode(), "lisbon-1", "lisbon-1")
+    return mapping.rates(body.encode(), "lisbon-1")
 
 
 def pinned() -> Rate:
@@ -72,7 +72,7 @@ def test_the_answer_about_another_hotel_is_not_taken_for_this_one() -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"hotel_id": "lisbon-1", "rooms": null}'])
 def test_garbage_is_a_fault_that_can_be_tried_again(body: bytes) -> None:
     with pytest.raises(SupplierAway):
-        mapping.rates(body, "lisbon-1", "lisbon-1")
+        mapping.rates(body, "lisbon-1")
 
 
 @pytest.mark.parametrize(("document", "outcome"), [

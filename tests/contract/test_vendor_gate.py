@@ -149,6 +149,9 @@ def test_the_breaker_opens_lets_one_through_and_closes(valkey: redis.Redis) -> N
     valkey.hset(SEARCH.gate("acme"), "open_until", 1)
     with gate.call(Vendor(), until_s=later()):
         pass
+    assert other.states(["acme"])["acme"].state == "half_open", "nothing was asked"
+    with gate.call(Vendor(), until_s=later()):
+        gate.admit()
     assert other.states(["acme"])["acme"] == ("closed", 0, 0, False, 0.0)
     other.enter(Vendor(), "x", until_s=later())
 

@@ -235,7 +235,7 @@ def test_a_poison_job_is_buried_and_the_road_goes_on(
             consumer.step()
         assert client.llen(SEARCH.dead) == 1
         assert client.llen(SEARCH.inflight) == client.llen(SEARCH.jobs) == 0
-        assert sum(fetches.waiting().values()) == 6, "the other search is planned"
+        assert sum(fetches.waiting().values()) == 5, "the other search is planned"
 
 
 def test_a_late_chunk_of_an_expired_search_is_none_of_its_successors(
