@@ -166,8 +166,10 @@ def test_without_fetch_workers_it_ends_at_its_deadline_and_says_who_is_missing(
         road.conduct(ascenda={"hang_rate": 1.0}, duffel_stays={"hang_rate": 1.0})
         entry = road.completed(road.search("lisbon"), within_s=20)
         states = {name: one.state.value for name, one in entry.suppliers.items()}
-        assert states == dict.fromkeys(ADAPTERS, "done") | {
-            "ascenda": "timed_out", "duffel_stays": "timed_out"}
+        # Its worker says how many hotels it has not heard of, unless that comes too late.
+        assert states.pop("duffel_stays") in {"failed", "timed_out"}
+        assert states == dict.fromkeys(set(ADAPTERS) - {"duffel_stays"}, "done") | {
+            "ascenda": "timed_out"}
         road.simulator.kill()
         entry = road.completed(road.search("porto"), within_s=20)
         assert {one.state for one in entry.suppliers.values()} <= {
