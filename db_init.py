@@ -35,6 +35,7 @@ from booking.seeding import Seeded, Seeding, wait_for_primary
 from booking.store import BookingStore
 from catalogue import hotels_file
 from catalogue.default_hotels import Place
+from catalogue.documents import CITIES, TYPES
 from catalogue.seeding import HotelSeeding
 from catalogue.shelf import active_max_of
 from engine_errors import valkey_errors
@@ -186,6 +187,9 @@ def _seed_hotels(
     """The hotels of the file, or the default ones where there is none."""
     seeding.ensure_indexes()
     today = dt.datetime.now(dt.UTC).date()
+    if not seeding.count():
+        # Without any default hotel too: own ones name the same cities, types and amenities.
+        seeding.fill_words(_places())
     if hotels is None:
         refused = 0
         _seed_default_hotels(found, seeding, today)
@@ -235,9 +239,10 @@ def _put_hotels(
     seeding: HotelSeeding, hotels: hotels_file.Reader, today: dt.date, currency: str
 ) -> int:
     kept = refused = 0
-    cities = seeding.known_cities()
+    cities, types = seeding.known(CITIES), seeding.known(TYPES)
     with _bar("seeding hotels", None) as progress:
-        for some in hotels.batches(today=today, currency=currency, known_cities=cities):
+        for some in hotels.batches(today=today, currency=currency, known_cities=cities,
+                                   known_types=types):
             taken = seeding.put(some.hotels)
             lines = [*some.refused, *(hotels.line(one.place, taken[one.hotel_id])
                                       for one in some.hotels if one.hotel_id in taken)]

@@ -108,9 +108,9 @@ class Reader:
             raise BadInput(f"{path} holds no hotel. Nothing was changed.")
 
     def batches(
-        self, *, today: dt.date, currency: str, known_cities: set[str]
+        self, *, today: dt.date, currency: str, known_cities: set[str], known_types: set[str]
     ) -> Iterator[Batch]:
-        """All rows. `known_cities` grows with the cities that the file brings."""
+        """All rows. What is known grows with the cities and types that the file brings."""
         hotels: list[Good] = []
         refused: list[str] = []
         seen: dict[str, str] = {}
@@ -124,11 +124,14 @@ class Reader:
                 ):
                     raise BadInput("a city that is not stored yet needs city_name, country and "
                                    "country_name", field="city")
+                if row.type not in known_types and not row.type_label:
+                    raise BadInput("a type that is not stored yet needs type_label", field="type")
             except BadInput as bad:
                 refused.append(self.line(place, bad))
             else:
                 seen[row.id] = place
                 known_cities.add(row.city)
+                known_types.add(row.type)
                 slug = row.slug or _slug(row)
                 hotels.append(Good(place, row.id, slug,
                                    list(_documents(row, slug, today, currency))))

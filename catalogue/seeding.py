@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pymongo import InsertOne, ReplaceOne
@@ -46,6 +46,11 @@ class HotelSeeding:
         with mongo_errors():
             return int(self._database[d.HOTELS].count_documents({"active": True}))
 
+    def fill_words(self, places: Iterable[default.Place]) -> None:
+        """Insert the cities of these places, and all types and amenities: what hotels name."""
+        for name, found in default.vocabulary(places).items():
+            self._insert(name, found)
+
     def fill(
         self, places: Sequence[default.Place], *, today: dt.date, currency: str,
         progress: Callable[[int], object],
@@ -55,8 +60,7 @@ class HotelSeeding:
         A hotel comes after everything that belongs to it: killed anywhere, no half of one is
         shown, and the next run goes on.
         """
-        for name, found in default.vocabulary(places).items():
-            self._insert(name, found)
+        self.fill_words(places)
         waiting: dict[str, list[Document]] = defaultdict(list)
         for number, place in enumerate(places, start=1):
             for name, document in default.documents(place, today=today, currency=currency):
@@ -126,10 +130,10 @@ class HotelSeeding:
         return {one.hotel_id: f"slug: {one.slug} is that of hotel {owners[one.slug]}"
                 for one in hotels if owners.setdefault(one.slug, one.hotel_id) != one.hotel_id}
 
-    def known_cities(self) -> set[str]:
-        """The slugs of cities that hotels may name."""
+    def known(self, name: str) -> set[str]:
+        """The ids of a collection that hotels may name."""
         with mongo_errors():
-            return {str(one["_id"]) for one in self._database[d.CITIES].find({}, {"_id": 1})}
+            return {str(one["_id"]) for one in self._database[name].find({}, {"_id": 1})}
 
     def drop(self) -> None:
         """Remove all hotels and what belongs to them. Repeating it is harmless."""

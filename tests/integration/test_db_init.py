@@ -121,6 +121,27 @@ def test_hotels_of_a_file_are_kept_and_bad_rows_told(
     assert found == {"ericeira-1": "Wave Watch", "ericeira-2": "Two", "ericeira-3": "Harbour House"}
 
 
+def test_the_hotels_of_the_readme_are_taken_where_there_is_no_other(
+    settings: Settings, mongo_database: Database[Document], tmp_path: Path
+) -> None:
+    """What rows name without saying it themselves is there without any default hotel."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    file = tmp_path / "hotels.csv"
+    file.write_text(readme.partition("hotels.csv <<'END'\n")[2].partition("END\n")[0])
+    for arguments in ((), ("--hotels", str(file))):
+        out = subprocess.run(
+            [sys.executable, "db_init.py", *arguments], cwd=ROOT, capture_output=True, text=True,
+            env=environment(settings) | {"DEFAULT_HOTELS": "0"}, timeout=TIMEOUT_S, check=True,
+        ).stdout
+    assert "2 hotels added or changed, 0 refused." in out
+    hotels = list(mongo_database["hotels"].find())
+    for collection, field in (("cities", "city"), ("hotel_types", "type")):
+        named = {one[field] for one in hotels}
+        assert mongo_database[collection].count_documents({"_id": {"$in": [*named]}}) == len(named)
+    offered = {amenity for one in hotels for amenity in one["amenities"]}
+    assert {one["_id"] for one in mongo_database["amenities"].find()} >= offered
+
+
 def test_a_row_with_the_address_of_another_hotel_is_told_and_costs_itself(
     settings: Settings, mongo_database: Database[Document], tmp_path: Path
 ) -> None:
@@ -173,8 +194,8 @@ def test_hotels_that_share_an_address_already_are_told_and_stop_nothing(
     assert "x (a, b)" in err
     assert "a slug of its own" in err
     file = tmp_path / "hotels.csv"
-    file.write_text("id,name,city,city_name,country,country_name,type,stars\n"
-                    "b,Wave View,faro,Faro,PT,Portugal,hotel,3\n")
+    file.write_text("id,name,city,city_name,country,country_name,type,type_label,stars\n"
+                    "b,Wave View,faro,Faro,PT,Portugal,hotel,Hotel,3\n")
     done(settings, "--hotels", str(file))  # the file mends it
     assert "slug_1" in mongo_database["hotels"].index_information()
 

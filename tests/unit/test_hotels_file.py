@@ -19,7 +19,7 @@ HEADER = "id,name,city,type,stars,price,rating,rating_count,amenities,images,act
 
 def read(path: Path, known: set[str] | None = None) -> Batch:
     batches = list(Reader(path).batches(today=TODAY, currency="EUR",
-                                        known_cities=known or {"lisbon"}))
+                                        known_cities=known or {"lisbon"}, known_types={"inn"}))
     return Batch([good for one in batches for good in one.hotels],
                  [line for one in batches for line in one.refused])
 
@@ -55,6 +55,7 @@ def test_a_good_row_becomes_its_documents(tmp_path: Path) -> None:
     ("casa-1,,lisbon,inn,4,93,,,,,", "name"),
     ("Casa 1,Casa,lisbon,inn,4,93,,,,,", "id"),
     ("casa-1,Casa,atlantis,inn,4,93,,,,,", "city_name"),
+    ("casa-1,Casa,lisbon,yurt,4,93,,,,,", "type_label"),
     ("casa-1,Casa,lisbon,inn,4,-5,,,,,", "price"),
     ("casa-1,Casa,lisbon,inn,4,NaN,,,,,", "price"),
     ("casa-1,Casa,lisbon,inn,4,93,11,,,,", "rating"),
