@@ -21,7 +21,7 @@ from catalogue.follower import Follower
 from catalogue.recommender import Recommender
 from search.lowest import LowestRates
 from settings import Settings
-from web import assets, problems
+from web import assets, bodies, problems
 from web.api import api
 from web.copies import Copies
 from web.headers import SecurityHeaders
@@ -57,6 +57,7 @@ def build_app(settings: Settings) -> Flask:
         SEND_FILE_MAX_AGE_DEFAULT=3_600,
     )
     app.session_interface = CheapSessions()
+    bodies.install(app, settings.body_max_bytes)
     csrf = CSRFProtect(app)
     csrf.exempt(api)  # the API takes JSON only and knows no cookie
     csrf.exempt(hotels)  # a visit changes nothing that anybody owns

@@ -104,6 +104,39 @@ def test_a_path_cannot_forge_a_line_of_the_log(served: Served) -> None:
     assert not [line for line in served.log().splitlines() if line.startswith("forged")]
 
 
+ORDER = b'{"package_id": 1, "email": "ann@example.org"}'
+
+
+def in_chunks(body: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (
+        body[at:at + 1_000] for at in range(0, len(body), 1_000)
+    )) + b"0\r\n\r\n"  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "status"), [
+    (in_chunks(ORDER), b"503"),  # it can be read, and the engines are away
+    (in_chunks(ORDER.ljust(8_192)), b"503"),
+    (in_chunks(ORDER.ljust(8_193)), b"413"),
+    (in_chunks(ORDER.ljust(1_000_000)), b"413"),
+    (b"ann@example.org\r\n" + ORDER + b"\r\n0\r\n\r\n", b"400"),
+    (b"-1\r\n" + ORDER + b"\r\n0\r\n\r\n", b"400"),
+    (b"2\r\n" + ORDER + b"\r\n0\r\n\r\n", b"400"),
+])  # fmt: skip
+@pytest.mark.parametrize("head", [
+    b"POST /api/orders HTTP/1.1\r\nContent-Type: application/json",
+    b"POST /order HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded",
+])  # fmt: skip
+def test_a_body_in_chunks_has_the_same_bound_and_no_other_fault(
+    served: Served, head: bytes, body: bytes, status: bytes
+) -> None:
+    if b"/api" not in head and status == b"503":
+        status = b"400"  # there is no token against forged forms in it
+    answer = served.send(head + b"\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+                         b"Connection: close\r\n\r\n" + body)  # fmt: skip
+    assert answer.startswith(b"HTTP/1.1 " + status), served.log()
+    assert "example.org" not in served.log()
+
+
 def test_workers_do_not_keep_the_port_of_a_killed_master(tmp_path: Path) -> None:
     port = free_port()
     with serving(tmp_path, port) as first:
