@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import redis
+import redis.exceptions
 from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
 from limits.strategies import FixedWindowRateLimiter
 from werkzeug.exceptions import TooManyRequests
 
 from engine_errors import valkey_errors
+from errors import EngineAway
+
+
+@contextmanager
+def _counting() -> Iterator[None]:
+    """At its memory limit Valkey counts nothing. What is not counted would be free, so it is
+    refused: it can be asked for again once there is room.
+    """
+    try:
+        with valkey_errors():
+            yield
+    except redis.exceptions.OutOfMemoryError as error:
+        raise EngineAway("Valkey is at its memory limit and counts nothing") from error
 
 
 class MissThrottle:
@@ -36,7 +52,7 @@ class MissThrottle:
 
     def missed(self, address: str) -> None:
         """Count one miss."""
-        with valkey_errors():
+        with _counting():
             self._limiter.hit(self._limit, address)
 
 
@@ -51,7 +67,7 @@ class SearchThrottle:
 
     def count(self, address: str) -> None:
         """Count one. Raises TooManyRequests above the limit."""
-        with valkey_errors():
+        with _counting():
             if self._limiter.hit(self._limit, address):
                 return
             reset_s = self._limiter.get_window_stats(self._limit, address).reset_time

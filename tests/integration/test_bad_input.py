@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import pytest
@@ -153,3 +154,19 @@ def test_misses_are_throttled_and_finds_are_not(client: FlaskClient, settings: S
     assert [a.status_code for a in answers[:-1]] == [404] * settings.lookup_misses_per_minute
     _problem(answers[-1], 429)
     assert int(answers[-1].headers["Retry-After"]) >= 1
+
+
+def test_a_miss_that_cannot_be_counted_is_no_error_of_ours(
+    client: FlaskClient, valkey: redis.Redis
+) -> None:
+    """At Valkey's memory limit: uncounted, misses would be free."""
+    valkey.config_set("maxmemory", 1)
+    try:
+        day = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30)
+        for path in ("/api/orders/01ARZ3NDEKTSV4RRFFQ69G5FAV?email=ann@example.com",
+                     f"/api/search?destination=lisbon&check_in={day}&guests=2"
+                     f"&check_out={day + dt.timedelta(days=1)}"):
+            found = _problem(client.get(path), 503)
+            assert found["type"] == "/problems/engine-away"
+    finally:
+        valkey.config_set("maxmemory", 0)
