@@ -23,6 +23,7 @@ class _Head(msgspec.Struct):
 
 
 _head = msgspec.json.Decoder(_Head)
+_PLACING = ("place_order", "place_rate_order")
 
 
 class Backlog(msgspec.Struct):
@@ -40,7 +41,7 @@ class Backlog(msgspec.Struct):
             head = _head.decode(raw)
         except msgspec.MsgspecError:
             return  # what it is can be told by the consumer that buries it
-        if head.type == "place_order":
+        if head.type in _PLACING:
             self.placing.add(head.order_id)
 
 

@@ -18,10 +18,12 @@ from ulid import ULID
 from audit.__main__ import main
 from booking import commands
 from booking.commands import Compensate, Reserve
+from booking.model import Guest
 from embedded import RunningEngines
 from embedded.ports import free_port
 from queues.keys import BOOKING
 from settings import Settings
+from tests.rate_orders import placed
 from tests.road import Road, confirmed, declined, package, running_road
 from tests.simulator_fixtures import ROOT, SimulatorProcess, running_simulator
 
@@ -201,6 +203,12 @@ def test_lost_jobs_that_nobody_takes(audited: Audited) -> None:
     for _ in range(3):
         audited.road.order(1, EMAIL)
     audited.sees("3 jobs wait and 0 are in flight", only={"lost": 3})
+
+
+def test_an_order_of_a_rate_that_waits_is_not_lost_twice(audited: Audited) -> None:
+    """Nobody works on it, as on any job here; but the job is there."""
+    audited.road.intake.accept_rate(placed().rate, EMAIL, Guest(), None)
+    audited.sees("1 jobs wait and 0 are in flight", only={"lost": 1})
 
 
 def test_lost_a_batch_in_flight(audited: Audited) -> None:
