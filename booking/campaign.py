@@ -25,6 +25,7 @@ from booking import json_places
 from booking.json_places import Number, Path, Place
 from booking.model import (
     LIMIT_MAX,
+    MOMENT_END_MS,
     PACKAGE_ID_MAX,
     PRICE_DIGITS_MAX,
     QUOTA_MAX,
@@ -293,7 +294,7 @@ def _moment(value: object) -> int:
             ms = (dt.datetime.fromisoformat(value.upper()) - _EPOCH) // dt.timedelta(milliseconds=1)
         except (ValueError, OverflowError):
             ms = -1
-        if ms >= 0:
+        if 0 <= ms < MOMENT_END_MS:
             return ms
     raise BadInput(
         f"must be a moment with an offset, like 2027-01-09T09:00:00Z, not {_shown(value)}"

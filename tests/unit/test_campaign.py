@@ -204,6 +204,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm() -> None:
     ("sale_starts_at", '"2026-13-01T09:00:00Z"', "moment"),
     ("sale_starts_at", '"1969-12-31T23:59:59Z"', "moment"),
     ("sale_starts_at", "1796112000", "moment"),
+    ("sale_ends_at", '"9999-12-31T23:59:59-00:01"', "moment"),  # in the year 10000, by UTC
     ("sale_ends_at", '"tomorrow"', "moment"),
     ("sale_ends_at", '"2026-12-01T08:00:00Z"', "after sale_starts_at"),  # the same moment
     ("limit_per_customer", "0", "whole number from 1 to 100"),
