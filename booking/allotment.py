@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable
 
-from booking.model import Order, Package
+from booking.model import Customer, Order, Package
 
 
 class Allotment:
@@ -65,7 +65,7 @@ class Ledger:
         self.packages: dict[int, Package] = {}
         self.loaded: dict[str, Order] = {}
         self.orders: dict[str, Order] = {}
-        self.slots: dict[tuple[int, str], set[int]] = {}
+        self.slots: dict[Customer, set[int]] = {}
 
     def load(self, orders: Iterable[Order]) -> None:
         """Orders as the database has them."""
@@ -78,12 +78,17 @@ class Ledger:
         return self.allotments[package.facts.id].next_unit(package.quota)
 
     def next_slot(self, package: Package, email: str) -> int | None:
-        """The lowest free slot of this customer; None without a limit, or when it is reached."""
+        """The lowest free slot of this customer; None without a limit, or when it is reached.
+
+        Slots above a limit that was lowered count: what the customer has is had, by any number.
+        """
         limit = package.limit_per_customer
         if limit is None:
             return None
         taken = self.slots.get((package.facts.id, email.casefold()), set())
-        return next((n for n in range(1, limit + 1) if n not in taken), None)
+        if len(taken) >= limit:
+            return None
+        return next(n for n in range(1, limit + 1) if n not in taken)
 
     def apply(self, order: Order) -> None:
         """Take the order as decided: its unit and slot move with it."""

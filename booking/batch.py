@@ -19,7 +19,7 @@ from booking.commands import (
     ReserveStay,
 )
 from booking.decisions import Outcome, Verdict, decide
-from booking.model import COMPENSATION_ORDER, FINAL, STAY_ONLY, Order, State
+from booking.model import COMPENSATION_ORDER, FINAL, STAY_ONLY, Customer, Order, State
 
 
 class Status(msgspec.Struct, frozen=True, array_like=True):
@@ -48,7 +48,7 @@ class Named(msgspec.Struct, frozen=True):
     order_ids: set[str]
     known_ids: set[str]
     package_ids: set[int]
-    customers: set[tuple[int, str]]
+    customers: set[Customer]
 
 
 def named(commands: Iterable[Command]) -> Named:
@@ -56,7 +56,7 @@ def named(commands: Iterable[Command]) -> Named:
     order_ids: set[str] = set()
     known_ids: set[str] = set()
     package_ids: set[int] = set()
-    customers: set[tuple[int, str]] = set()
+    customers: set[Customer] = set()
     for command in commands:
         placing = type(command) is PlaceOrder or type(command) is PlaceRateOrder
         if not placing and command.order_id not in order_ids:

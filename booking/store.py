@@ -21,7 +21,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from booking import documents
-from booking.model import Order, Package
+from booking.model import Customer, Order, Package
 from engine_errors import mongo_errors
 from errors import BadInput, EngineUnfit, Surprise
 
@@ -150,13 +150,24 @@ class BookingStore:
                 units.setdefault(package, array("L")).append(unit)
         return units
 
-    def taken_slots(self, keys: list[str]) -> list[str]:
-        """Which of the slot keys live orders carry, read from the index alone."""
-        if not keys:
-            return []
+    def taken_slots(self, customers: Iterable[Customer]) -> dict[Customer, set[int]]:
+        """All slots that live orders of these customers carry, read from the index alone.
+
+        By range and not by number: slots above a limit that was lowered count as well.
+        """
+        wanted = {documents.slots_of(*customer): customer for customer in customers}
+        if not wanted:
+            return {}
+        ranges = [{"slot": {"$gte": f"{head}:", "$lt": f"{head};"}} for head in wanted]
+        slots: dict[Customer, set[int]] = {}
         with mongo_errors():
-            found = self._orders.find({"slot": {"$in": keys}}, {"_id": 0, "slot": 1})
-            return [d["slot"] for d in found.hint("slot")]
+            found = self._orders.find({"$or": ranges}, {"_id": 0, "slot": 1})
+            for document in found.hint("slot"):
+                head, _, number = document["slot"].rpartition(":")
+                # Neither a neighbour, whose address goes on with a colon, nor what was never ours.
+                if head in wanted and number.isdecimal():
+                    slots.setdefault(wanted[head], set()).add(int(number))
+        return slots
 
     def prepare(self, changed: Sequence[tuple[Order | None, Order]]) -> Writes:
         """Encode (as loaded or None, as decided) pairs, so that writing them is only sending."""

@@ -14,7 +14,6 @@ from booking import commands
 from booking.allotment import Allotment, Ledger
 from booking.batch import Named, decide_batch, follow_ups, named
 from booking.commands import Command, ExpireHold
-from booking.documents import slot_key
 from booking.model import Package
 from booking.projection import project
 from booking.store import BookingStore, Writes
@@ -119,7 +118,9 @@ class Memory:
         ledger = Ledger(self._allotments)
         ledger.packages = packages
         ledger.load(orders)
-        self._read_slots(ledger, names.customers)
+        ledger.slots = self._store.taken_slots(
+            customer for customer in names.customers if _limit(packages.get(customer[0]))
+        )
         decided = decide_batch(ledger, batch, taken.now_ms, hold_ms=self._limits.hold_s * 1_000)
         told = Told(
             statuses=[msgspec.structs.astuple(line) for line in decided.statuses],
@@ -150,16 +151,6 @@ class Memory:
             keep()
             self._allotments[package_id] = Allotment(units)
         self._loaded = True
-
-    def _read_slots(self, ledger: Ledger, customers: set[tuple[int, str]]) -> None:
-        wanted = {
-            slot_key(package_id, email, n): (package_id, email, n)
-            for package_id, email in customers
-            for n in range(1, _limit(ledger.packages.get(package_id)) + 1)
-        }
-        for key in self._store.taken_slots(list(wanted)):
-            package_id, email, n = wanted[key]
-            ledger.slots.setdefault((package_id, email), set()).add(n)
 
     def _project(self, ledger: Ledger, told: Told, whole_shelf: bool) -> None:
         """What the shelf shows after this batch, where it differs from what was told before.

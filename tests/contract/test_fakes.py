@@ -374,6 +374,9 @@ class TestMongo:
             list(orders.find({"_id": {"$nosuch": 1}}))
         assert refused.value.code == 2
         with pytest.raises(OperationFailure) as refused:
+            list(orders.find({"$or": []}))
+        assert refused.value.code == 2
+        with pytest.raises(OperationFailure) as refused:
             list(orders.find({"unit": "1"}).hint("nosuch"))
         assert refused.value.code == 2
 
@@ -389,6 +392,9 @@ class TestMongo:
         assert found({"unit": {"$gte": "1:", "$lt": "1;"}}) == ["1:1", "1:10", "1:2"]
         assert found({"unit": {"$gt": ""}}) == ["10:1", "1:1", "1:10", "1:2", "2:1"]
         assert found({"unit": {"$in": ["2:1", "1:2", "no"]}}) == ["1:2", "2:1"]
+        ranges = [{"unit": {"$gte": f"{n}:", "$lt": f"{n};"}} for n in (1, 2)]
+        assert sorted(found({"$or": ranges})) == ["1:1", "1:10", "1:2", "2:1"]
+        assert found({"$or": [{"unit": {"$gt": "1"}, "_id": 2}, {"unit": "no"}]}) == ["1:2"]
 
     def test_moments_sort_upwards_and_end_at_the_limit(
         self, orders: Collection[Document]
@@ -455,6 +461,26 @@ class TestStore:
         }
         assert store.expired_holds(60, 3) == ["O1", "O2", "O3"]
         assert store.expired_holds(40, 3) == []
+
+    def test_all_slots_of_a_customer_are_found_and_no_neighbours(
+        self, store: BookingStore
+    ) -> None:
+        carried = [
+            ("ann@x.org", 1, 1), ("Ann@X.org", 1, 7), ("ann@x.org", 1, 12), ("ann@x.org", 11, 2),
+            ("ann@x.org:1", 1, 3), ("ann@x.or", 1, 4), ("joann@x.org", 1, 5), ("bob@x.org", 1, 6),
+            ("a|b.*@x.org", 1, 8),
+        ]  # fmt: skip
+        store.write([
+            (None, placed(f"O{n}", n, email=email, package_id=package_id, slot=slot))
+            for n, (email, package_id, slot) in enumerate(carried, 1)
+        ])
+        assert store.taken_slots([]) == {}
+        assert store.taken_slots([(1, "ann@x.org"), (1, "eve@x.org")]) == {
+            (1, "ann@x.org"): {1, 7, 12}
+        }
+        wanted = [(1, "ann@x.org"), (1, "bob@x.org"), (11, "ann@x.org"), (1, "a|b.*@x.org")]
+        assert store.taken_slots(wanted) == dict(zip(wanted, ({1, 7, 12}, {6}, {2}, {8}),
+                                                     strict=True))
 
     def test_whoever_meets_another_writer_is_surprised(self, store: BookingStore) -> None:
         held = placed("O1", 1)

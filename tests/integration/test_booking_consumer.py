@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from bson.datetime_ms import DatetimeMS
 
 from booking import commands
 from booking.commands import (
     CancelOrder,
+    Command,
     Compensate,
     ReservationCompensated,
     ReservationConfirmed,
@@ -293,6 +295,53 @@ def test_a_customer_gets_no_more_than_the_limit_across_batches(world: World) -> 
     assert world.order("G").state is State.HELD
     assert world.order("H").reason is Reason.LIMIT_REACHED
     world.check({1: 9, 2: 9})
+
+
+@pytest.mark.parametrize("forgets", [False, True], ids=["one consumer", "a new one each time"])
+def test_under_a_lowered_limit_every_live_order_of_the_customer_counts(
+    world: World, forgets: bool
+) -> None:
+    """Slots above the new limit are still had: without them, Ann would have three of two."""
+    world.sell(package(1, 9, limit_per_customer=3))
+    consumer = world.consumer()
+
+    def after(*jobs: Command) -> dict[str, State]:
+        nonlocal consumer
+        if forgets:
+            consumer.leave()
+            consumer = world.consumer()
+        world.push(*jobs)
+        world.settle(consumer)
+        return world.states()
+
+    after(*(place(name, email="ann@example.org") for name in "ABC"))
+    world.database.packages.update_one({"_id": 1}, {"$set": {"limit_per_customer": 2}})
+    states = after(CancelOrder(order_id="A"), place("D", email="Ann@example.org"),
+                   place("X", email="ann@example.org.uk"))
+    assert (states["D"], states["X"]) == (State.REJECTED, State.HELD)
+    after(CancelOrder(order_id="B"))
+    states = after(place("E", email="ann@example.org"), place("F", email="ann@example.org"))
+    assert (states["E"], states["F"]) == (State.HELD, State.REJECTED)
+    assert world.order("D").reason is world.order("F").reason is Reason.LIMIT_REACHED
+    assert (world.order("C").slot, world.order("E").slot) == (3, 1)
+    world.check({1: 9})
+
+
+def test_the_slots_of_a_whole_batch_are_one_read_of_the_index_alone(world: World) -> None:
+    world.sell(package(1, 99, limit_per_customer=2), package(2, 99))
+    consumer = world.consumer(beat_ms=1_000)
+    jobs = [place(f"{n}{order}", 1 + n % 2, email=f"c{n}@example.org")
+            for n in range(20) for order in "AB"]
+    world.push(*jobs)
+    world.settle(consumer)
+    world.database.command("profile", 2)
+    world.push(*(msgspec.structs.replace(job, order_id=f"{job.order_id}C") for job in jobs))
+    world.settle(consumer)
+    world.database.command("profile", 0)
+    asked = list(world.database["system.profile"].find({"op": {"$in": ["query", "getmore"]}}))
+    [slots] = [read for read in asked if "slot" in str(read["command"])]
+    assert (slots["nreturned"], slots["docsExamined"]) == (20, 0)
+    assert slots["keysExamined"] <= 40, "the ranges of ten customers, and nothing between"
 
 
 # --- expiry, cancellation, what is owed -----------------------------------------------------------

@@ -229,6 +229,23 @@ def test_an_order_that_ends_frees_its_slot() -> None:
     assert (order.state, order.slot) == (State.HELD, 1)
 
 
+def test_under_a_lowered_limit_every_live_order_of_the_customer_counts() -> None:
+    book = ledger(package(quota=9, limit_per_customer=3))
+    for order_id in "ABC":
+        run(book, place(order_id))
+    book.packages[1] = package(quota=9, limit_per_customer=2)
+    run(book, CancelOrder(order_id="A"))
+    refused = run(book, place("D")).order
+    run(book, CancelOrder(order_id="B"))
+    held, refused_too = run(book, place("E")).order, run(book, place("F")).order
+    assert refused is not None
+    assert held is not None
+    assert refused_too is not None
+    assert refused.reason is Reason.LIMIT_REACHED, "slots 2 and 3 are a limit of 2"
+    assert (held.state, held.slot) == (State.HELD, 1)
+    assert refused_too.reason is Reason.LIMIT_REACHED, "slots 1 and 3 are too"
+
+
 def test_without_a_limit_there_are_no_slots() -> None:
     order = run(ledger(), place()).order
     assert order is not None
