@@ -14,11 +14,15 @@ from booking.model import Customer, Order, Package
 
 
 class Allotment:
-    """Units of one package: a high-water mark and the numbers below it that came back."""
+    """Units of one package: a high-water mark and the numbers below it that came back.
 
-    __slots__ = ("high_water", "live", "returned")
+    `highest_slot` is no lower than any slot of a live order: up to it, slots are looked for.
+    """
 
-    def __init__(self, live_units: Collection[int] = ()) -> None:
+    __slots__ = ("high_water", "highest_slot", "live", "returned")
+
+    def __init__(self, live_units: Collection[int] = (), highest_slot: int = 0) -> None:
+        self.highest_slot = highest_slot
         # A byte for each unit: sorting a million numbers takes 40 MB for a moment, and longer.
         self.live = len(live_units)
         self.high_water = max(live_units, default=0)
@@ -108,6 +112,8 @@ class Ledger:
                 taken.discard(had_slot or 0)
             else:
                 taken.add(order.slot)
+                allotment = self.allotments[order.package_id]
+                allotment.highest_slot = max(allotment.highest_slot, order.slot)
         self.orders[order.order_id] = order
 
     def changed(self) -> list[tuple[Order | None, Order]]:

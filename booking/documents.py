@@ -49,12 +49,7 @@ def unit_key(package_id: int, unit: int) -> str:
 
 def slot_key(package_id: int, email: str, slot: int) -> str:
     """The value of the unique index on `slot`; case does not make another customer."""
-    return f"{slots_of(package_id, email)}:{slot}"
-
-
-def slots_of(package_id: int, email: str) -> str:
-    """What all slot keys of one customer of one package begin with, up to the last colon."""
-    return f"{package_id}:{email.casefold()}"
+    return f"{package_id}:{email.casefold()}:{slot}"
 
 
 @lru_cache(maxsize=4_096)

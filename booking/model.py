@@ -50,10 +50,10 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.CANCELLED: frozenset(),
 }
 LIVE = frozenset({State.HELD, State.CONFIRMED})
+FINAL = frozenset(State) - {State.QUEUED, State.HELD}
 
 # Whom a limit counts: a package, and an e-mail address with its case folded.
 Customer = tuple[int, str]
-FINAL = frozenset(State) - {State.QUEUED, State.HELD}
 
 
 class Part(StrEnum):

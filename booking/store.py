@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from booking import documents
-from booking.model import Customer, Order, Package
+from booking.model import LIMIT_MAX, Order, Package
 from engine_errors import mongo_errors
 from errors import BadInput, EngineUnfit, Surprise
 
@@ -139,35 +139,45 @@ class BookingStore:
         A million take seconds: `keep` is called all along, to keep what must not run out.
         """
         units: dict[int, array[int]] = {}
-        with mongo_errors():
-            found = self._orders.find(
-                {"unit": {"$gt": ""}}, {"_id": 0, "unit": 1}, batch_size=UNITS_AT_ONCE
-            )
-            for count, document in enumerate(found.hint("unit")):
-                if count % UNITS_AT_ONCE == 0:
-                    keep()
-                package, unit = _numbers(document["unit"])
-                units.setdefault(package, array("L")).append(unit)
+        for key in self._scan("unit", keep):
+            package, unit = _numbers(key)
+            units.setdefault(package, array("L")).append(unit)
         return units
 
-    def taken_slots(self, customers: Iterable[Customer]) -> dict[Customer, set[int]]:
-        """All slots that live orders of these customers carry, read from the index alone.
+    def highest_slots(self, keep: Callable[[], None]) -> dict[int, int]:
+        """The highest slot that a live order of each package carries, in one index scan.
 
-        By range and not by number: slots above a limit that was lowered count as well.
+        `keep` as in all_live_units.
         """
-        wanted = {documents.slots_of(*customer): customer for customer in customers}
-        if not wanted:
-            return {}
-        ranges = [{"slot": {"$gte": f"{head}:", "$lt": f"{head};"}} for head in wanted]
-        slots: dict[Customer, set[int]] = {}
+        highest: dict[int, int] = {}
+        for key in self._scan("slot", keep):
+            package, number = key.partition(":")[0], key.rpartition(":")[2]
+            # A number that no limit ever gave is for the audit to find: it stops nobody's order.
+            if package.isdecimal() and number.isdecimal() and int(number) <= LIMIT_MAX:
+                highest[int(package)] = max(highest.get(int(package), 0), int(number))
+        return highest
+
+    def _scan(self, index: str, keep: Callable[[], None]) -> Iterator[str]:
+        """Every value of a sparse index over one field of text."""
         with mongo_errors():
-            found = self._orders.find({"$or": ranges}, {"_id": 0, "slot": 1})
-            for document in found.hint("slot"):
-                head, _, number = document["slot"].rpartition(":")
-                # Neither a neighbour, whose address goes on with a colon, nor what was never ours.
-                if head in wanted and number.isdecimal():
-                    slots.setdefault(wanted[head], set()).add(int(number))
-        return slots
+            found = self._orders.find(
+                {index: {"$gt": ""}}, {"_id": 0, index: 1}, batch_size=UNITS_AT_ONCE
+            )
+            for count, document in enumerate(found.hint(index)):
+                if count % UNITS_AT_ONCE == 0:
+                    keep()
+                yield document[index]
+
+    def taken_slots(self, keys: list[str]) -> list[str]:
+        """Which of the slot keys live orders carry, read from the index alone.
+
+        Keys, not ranges: for 1,000 customers that is 3 ms where an `$or` of ranges takes 16.
+        """
+        if not keys:
+            return []
+        with mongo_errors():
+            found = self._orders.find({"slot": {"$in": keys}}, {"_id": 0, "slot": 1})
+            return [d["slot"] for d in found.hint("slot")]
 
     def prepare(self, changed: Sequence[tuple[Order | None, Order]]) -> Writes:
         """Encode (as loaded or None, as decided) pairs, so that writing them is only sending."""

@@ -14,7 +14,8 @@ from booking import commands
 from booking.allotment import Allotment, Ledger
 from booking.batch import Named, decide_batch, follow_ups, named
 from booking.commands import Command, ExpireHold
-from booking.model import Package
+from booking.documents import slot_key
+from booking.model import Customer, Package
 from booking.projection import project
 from booking.store import BookingStore, Writes
 from queues.reliable import DEAD_LETTERS, BookingQueue, Taken, Told
@@ -118,9 +119,7 @@ class Memory:
         ledger = Ledger(self._allotments)
         ledger.packages = packages
         ledger.load(orders)
-        ledger.slots = self._store.taken_slots(
-            customer for customer in names.customers if _limit(packages.get(customer[0]))
-        )
+        self._read_slots(ledger, names.customers)
         decided = decide_batch(ledger, batch, taken.now_ms, hold_ms=self._limits.hold_s * 1_000)
         told = Told(
             statuses=[msgspec.structs.astuple(line) for line in decided.statuses],
@@ -147,10 +146,23 @@ class Memory:
         keep = self._keep_lease
         self._projected = self._queue.known_packages()
         self._allotments = {package_id: Allotment() for package_id in self._store.read_packages()}
+        highest = self._store.highest_slots(keep)
         for package_id, units in self._store.all_live_units(keep).items():
             keep()
-            self._allotments[package_id] = Allotment(units)
+            self._allotments[package_id] = Allotment(units, highest.get(package_id, 0))
         self._loaded = True
+
+    def _read_slots(self, ledger: Ledger, customers: set[Customer]) -> None:
+        """Slots above a limit that was lowered count too, as long as their orders live."""
+        wanted = {
+            slot_key(package_id, email, n): (package_id, email, n)
+            for package_id, email in customers
+            if (limit := _limit(ledger.packages.get(package_id)))
+            for n in range(1, max(limit, self._allotments[package_id].highest_slot) + 1)
+        }
+        for key in self._store.taken_slots(list(wanted)):
+            package_id, email, n = wanted[key]
+            ledger.slots.setdefault((package_id, email), set()).add(n)
 
     def _project(self, ledger: Ledger, told: Told, whole_shelf: bool) -> None:
         """What the shelf shows after this batch, where it differs from what was told before.

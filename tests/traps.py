@@ -15,8 +15,8 @@ from tests.booking_world import World
 
 QUEUE_CALLS = ("acquire", "renew", "wait", "take", "take_behind", "tell", "known_packages",
                "reservations_waiting")  # fmt: skip
-STORE_CALLS = ("read_packages", "read_orders", "live_units", "all_live_units", "taken_slots",
-               "expired_holds", "owed_before", "_update", "_insert")  # fmt: skip
+STORE_CALLS = ("read_packages", "read_orders", "live_units", "all_live_units", "highest_slots",
+               "taken_slots", "expired_holds", "owed_before", "_update", "_insert")  # fmt: skip
 BULK_WRITES = ("_update", "_insert")
 
 

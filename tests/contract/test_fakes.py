@@ -19,8 +19,8 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError, OperationFailure
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from booking.documents import Document
-from booking.model import Order, State
+from booking.documents import Document, slot_key
+from booking.model import LIMIT_MAX, Order, State
 from booking.store import ORDER_INDEXES, BookingStore
 from errors import EngineUnfit, Surprise
 from tests.simulation.direct import simulated_mongo, simulated_valkey
@@ -374,9 +374,6 @@ class TestMongo:
             list(orders.find({"_id": {"$nosuch": 1}}))
         assert refused.value.code == 2
         with pytest.raises(OperationFailure) as refused:
-            list(orders.find({"$or": []}))
-        assert refused.value.code == 2
-        with pytest.raises(OperationFailure) as refused:
             list(orders.find({"unit": "1"}).hint("nosuch"))
         assert refused.value.code == 2
 
@@ -392,9 +389,6 @@ class TestMongo:
         assert found({"unit": {"$gte": "1:", "$lt": "1;"}}) == ["1:1", "1:10", "1:2"]
         assert found({"unit": {"$gt": ""}}) == ["10:1", "1:1", "1:10", "1:2", "2:1"]
         assert found({"unit": {"$in": ["2:1", "1:2", "no"]}}) == ["1:2", "2:1"]
-        ranges = [{"unit": {"$gte": f"{n}:", "$lt": f"{n};"}} for n in (1, 2)]
-        assert sorted(found({"$or": ranges})) == ["1:1", "1:10", "1:2", "2:1"]
-        assert found({"$or": [{"unit": {"$gt": "1"}, "_id": 2}, {"unit": "no"}]}) == ["1:2"]
 
     def test_moments_sort_upwards_and_end_at_the_limit(
         self, orders: Collection[Document]
@@ -462,25 +456,24 @@ class TestStore:
         assert store.expired_holds(60, 3) == ["O1", "O2", "O3"]
         assert store.expired_holds(40, 3) == []
 
-    def test_all_slots_of_a_customer_are_found_and_no_neighbours(
-        self, store: BookingStore
+    def test_slots_are_found_by_their_keys_and_the_highest_of_each_package(
+        self, store: BookingStore, orders: Collection[Document]
     ) -> None:
-        carried = [
-            ("ann@x.org", 1, 1), ("Ann@X.org", 1, 7), ("ann@x.org", 1, 12), ("ann@x.org", 11, 2),
-            ("ann@x.org:1", 1, 3), ("ann@x.or", 1, 4), ("joann@x.org", 1, 5), ("bob@x.org", 1, 6),
-            ("a|b.*@x.org", 1, 8),
-        ]  # fmt: skip
+        assert store.highest_slots(lambda: None) == {}
+        assert store.taken_slots([]) == []
+        carried = [("ann@x.org", 1, 2), ("Bob@X.org", 1, 12), ("ann@x.org", 1, 9),
+                   ("ann@x.org:77", 11, 1), ("ann@x.org", 2, LIMIT_MAX)]  # fmt: skip
         store.write([
             (None, placed(f"O{n}", n, email=email, package_id=package_id, slot=slot))
             for n, (email, package_id, slot) in enumerate(carried, 1)
         ])
-        assert store.taken_slots([]) == {}
-        assert store.taken_slots([(1, "ann@x.org"), (1, "eve@x.org")]) == {
-            (1, "ann@x.org"): {1, 7, 12}
-        }
-        wanted = [(1, "ann@x.org"), (1, "bob@x.org"), (11, "ann@x.org"), (1, "a|b.*@x.org")]
-        assert store.taken_slots(wanted) == dict(zip(wanted, ({1, 7, 12}, {6}, {2}, {8}),
-                                                     strict=True))
+        by_hand = ("1:ann@x.org:many", "eve@x.org:50", f"2:eve@x.org:{LIMIT_MAX + 1}", "", 7)
+        written(orders, *[InsertOne({"_id": f"H{key}", "slot": key}) for key in by_hand])
+        kept: list[int] = []
+        assert store.highest_slots(lambda: kept.append(1)) == {1: 12, 11: 1, 2: LIMIT_MAX}
+        assert kept
+        keys = [slot_key(1, email, n) for email in ("ann@x.org", "bob@x.org") for n in (1, 2, 12)]
+        assert sorted(store.taken_slots(keys)) == ["1:ann@x.org:2", "1:bob@x.org:12"]
 
     def test_whoever_meets_another_writer_is_surprised(self, store: BookingStore) -> None:
         held = placed("O1", 1)

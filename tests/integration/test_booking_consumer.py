@@ -341,7 +341,6 @@ def test_the_slots_of_a_whole_batch_are_one_read_of_the_index_alone(world: World
     asked = list(world.database["system.profile"].find({"op": {"$in": ["query", "getmore"]}}))
     [slots] = [read for read in asked if "slot" in str(read["command"])]
     assert (slots["nreturned"], slots["docsExamined"]) == (20, 0)
-    assert slots["keysExamined"] <= 40, "the ranges of ten customers, and nothing between"
 
 
 # --- expiry, cancellation, what is owed -----------------------------------------------------------

@@ -197,5 +197,6 @@ def _profile(story: Story) -> Profile:
         focus=dict.fromkeys(FOCUSES, 0.0),
         fates={}, split_rate=1.0, leg_ms={}, slow_rate=0.0, slow_ms=0.0, late_ms=0.0,
         kill_every_s=1_000.0, pause_every_s=1_000.0, jump_every_s=1_000.0,
-        restart_every_s=1_000.0, operator_every_s=1_000.0, market_every_s=1_000.0,
+        restart_every_s=1_000.0, operator_every_s=1_000.0, operator_moves=(), quotas=(),
+        limits_per_customer=(), market_every_s=1_000.0,
     )  # fmt: skip

@@ -191,6 +191,19 @@ redis.call('PEXPIRE'""",
         """        if self.live >= quota:
             return None
 """, ""),
+    one("under a lowered limit, slots above it are not counted", "booking/allotment.py",
+        """        if len(taken) >= limit:
+            return None
+        return next(n for n in range(1, limit + 1) if n not in taken)
+""", """        return next((n for n in range(1, limit + 1) if n not in taken), None)
+"""),
+    one("slots are looked for up to the limit only", "consumer/batches.py",
+        """range(1, max(limit, self._allotments[package_id].highest_slot) + 1)""",
+        """range(1, limit + 1)"""),
+    one("who takes over does not ask for the highest slots", "consumer/batches.py",
+        """        highest = self._store.highest_slots(keep)
+""", """        highest: dict[int, int] = {}
+"""),
     one("owed cancellations are not sent again", "consumer/batches.py",
         """        if overdue and self._queue.reservations_waiting() < SWEEP_MOST:""",
         """        if False:"""),

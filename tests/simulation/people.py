@@ -6,7 +6,7 @@ What each customer was told is kept apart from the system: the end is judged by 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -148,9 +148,11 @@ class Operator:
     """Whoever changes packages in MongoDB, by hand and at any moment."""
 
     def __init__(
-        self, mongo: MongoServer, packages: Iterable[Package], rng: random.Random
+        self, mongo: MongoServer, packages: Iterable[Package], moves: Sequence[str],
+        rng: random.Random,
     ) -> None:
         self._packages = mongo.table("packages")
+        self._moves = moves
         self._rng = rng
         self._here: dict[int, Package] = {}
         for package in packages:
@@ -164,7 +166,7 @@ class Operator:
         """Change one package; says what."""
         rng = self._rng
         package = self._here[rng.choice(sorted(self._here))]
-        kind = rng.choice(("quota", "quota", "quota", "pause", "limit", "window", "withdraw"))
+        kind = rng.choice(self._moves)
         if kind == "quota":
             package = _with(package, quota=max(0, package.quota + rng.choice((-3, -1, 1, 2))))
         elif kind == "pause":
@@ -187,9 +189,9 @@ class Operator:
 
 
 def draw_packages(profile: Profile, rng: random.Random) -> list[Package]:
-    """Packages by chance: small quotas, and limits for some."""
+    """Packages by chance."""
     return [
-        package(number, rng.choice((0, 1, 2, 3, 5, 8)), rng.choice((None, None, 1, 2)))
+        package(number, rng.choice(profile.quotas), rng.choice(profile.limits_per_customer))
         for number in range(1, profile.packages + 1)
     ]
 

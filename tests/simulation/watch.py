@@ -141,7 +141,7 @@ class Watch:
 
         The deciding read of a batch lies between the acceptance of the order and this write, so
         quota and limit are those of some moment in between, and live orders (this one counted)
-        never exceed the highest quota of that time.
+        never exceed the highest quota of that time, nor those of its customer the highest limit.
         """
         package_id, order_id = after["package_id"], after["_id"]
         since_us = self.accepted_us.get(order_id, 0)
@@ -160,6 +160,11 @@ class Watch:
         ensure(slot <= after.get("limit_seen", 0) and (slot > 0 or 0 in limits),
                "limit per customer",
                lambda: f"{order_id} has slot {slot}, limits were {limits}: {after}")
+        if slot:
+            customer = after["slot"].rpartition(":")[0]
+            had = sum(carried.rpartition(":")[0] == customer for carried in self._slots)
+            ensure(had <= max(limits), "beyond the limit per customer",
+                   lambda: f"{order_id} is the {had}th of {customer}, limits were {limits}")
 
     def _check_booked(self, order: Document) -> None:
         """What is confirmed is booked outside, by just these numbers."""

@@ -67,6 +67,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     jump_every_s: float
     restart_every_s: float
     operator_every_s: float
+    operator_moves: tuple[str, ...]
+    quotas: tuple[int, ...]
+    limits_per_customer: tuple[int | None, ...]
     market_every_s: float
 
 
@@ -125,11 +128,18 @@ def draw_profile(rng: random.Random) -> Profile:
         jump_every_s=rng.choice((5.0, 1_000.0)),
         restart_every_s=rng.choice((5.0, 15.0, 1_000.0)),
         operator_every_s=rng.choice((0.3, 2.0, 1_000.0)),
+        operator_moves=("quota", "quota", "quota", "pause", "limit", "window", "withdraw"),
+        quotas=(0, 1, 2, 3, 5, 8),
+        limits_per_customer=(None, None, 1, 2),
         market_every_s=rng.choice((0.3, 1.0, 5.0)),
     )
     if profile.second_road:
         return _two_writers_meet(profile)
-    return _twin_jobs(profile) if rng.random() < 0.25 else profile
+    storm = rng.random()
+    for share, special in ((0.25, _twin_jobs), (0.4, _limits_are_lowered), (0.6, _ends_come_late)):
+        if storm < share:
+            return special(profile)
+    return profile
 
 
 def _twin_jobs(profile: Profile) -> Profile:
@@ -143,6 +153,31 @@ def _twin_jobs(profile: Profile) -> Profile:
         focus={**dict.fromkeys(FOCUSES, 0.3), "other": 10.0, "supplier": 3.0},
         fates={Fault.TWICE: 10, Fault.LOST_REQUEST: 3, Fault.LATE: 3},
         leg_ms={**profile.leg_ms, "supplier": 250.0}, late_ms=20.0,
+    )  # fmt: skip
+
+
+def _limits_are_lowered(profile: Profile) -> Profile:
+    """Few customers, who have what they may have, and a limit that goes up and down."""
+    return msgspec.structs.replace(
+        profile,
+        packages=1, quotas=(40,), limits_per_customer=(3,), operator_moves=("limit",),
+        operator_every_s=0.5, rate_share=0.0, arrive_within_s=4.0,
+    )  # fmt: skip
+
+
+def _ends_come_late(profile: Profile) -> Profile:
+    """Writes that arrive while their sender, who has given them up, reads what to write: what an
+    order was when it was read, it may not be any more.
+    """
+    return msgspec.structs.replace(
+        profile,
+        limits=msgspec.structs.replace(profile.limits, lease_ms=2_000, beat_ms=200),
+        booking_consumers=1, packages=1, rate_share=0.0, flight_failure_rate=0.5,
+        arrive_within_s=4.0, storm_s=6.0, fault_rate=0.05,
+        focus={**dict.fromkeys(FOCUSES, 0.0), "write": 3.0}, fates={Fault.LATE: 1},
+        leg_ms={**profile.leg_ms, "valkey": 0.2, "mongo": 60.0, "supplier": 40.0}, late_ms=70.0,
+        slow_rate=0.0, kill_every_s=1_000.0, pause_every_s=1_000.0, jump_every_s=1_000.0,
+        restart_every_s=1_000.0,
     )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ class World:
         self.ending = Ending(self.valkey, self.mongo, book, self.markets, self.watch)
         self.around = Surroundings(self.network, self.valkey, self.mongo, self.outside,
                                    self.vendors, profile)
-        self.operator = Operator(self.mongo, packages, rng)
+        self.operator = Operator(self.mongo, packages, profile.operator_moves, rng)
         self._seed_indexes()
         self.people = Process(self.kernel, "people")
         self.web = Web(self.kernel, self.around, rng)
