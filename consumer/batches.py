@@ -24,7 +24,7 @@ SWEEP_MOST = 500
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The tunables of a booking consumer, by their names in settings.py."""
+    """The tunables of a booking consumer, by their names in tunables.py."""
 
     batch_max: int
     beat_ms: int

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None, *, choose: Choose = programs) -
         "web server. Each is a process of its own and is started again when it dies. Ctrl-C or "
         "SIGTERM ends all of them.",
         epilog="Settings are environment variables: PORT (8888), HOST (127.0.0.1), DATA_DIR "
-        "(./data), and all others that settings.py lists, with their units and bounds.",
+        "(./data), and all others that `python settings.py` lists, with their units and bounds.",
     )
     parser.add_argument(
         "--with-parent", action="store_true",

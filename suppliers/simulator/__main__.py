@@ -59,7 +59,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m suppliers.simulator",
         description="Stand for the suppliers of flights, rooms and hotel rates until SIGTERM. "
-        "Binds HOST and SIMULATOR_PORT; its book is kept under DATA_DIR. See settings.py for "
+        "Binds HOST and SIMULATOR_PORT; its book is kept under DATA_DIR. See tunables.py for "
         "SIMULATOR_SEED, SIMULATOR_RATE_LATENCY_PERCENT, FLIGHT_FAILURE_RATE, "
         "ROOM_FAILURE_RATE, SIMULATOR_LATENCY_MS_MIN and _MAX, "
         "SIMULATOR_FAULT_RATE and SIMULATOR_LOST_ANSWER_RATE. All but the seed can be changed "
