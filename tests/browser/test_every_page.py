@@ -112,7 +112,7 @@ def test_a_page_keeps_to_its_own_policy_and_its_own_host(shown: Browser, system:
 
 
 @pytest.mark.parametrize("name", ["/order", "/order?package=5", "result", "/api/docs",
-                                  "/search"])
+                                  "/search", "/hotels", "hotel"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_jumps_while_a_page_loads(
     shared_browser: Browser, result_path: str, name: str, width: int

@@ -174,6 +174,23 @@ def test_many_changes_of_one_hotel_are_one_page_and_one_line(
     assert told.count("lisbon-9") == built.count("lisbon-9")
 
 
+def test_a_city_that_is_renamed_is_a_new_page_of_each_of_its_hotels_once(
+    world: CatalogueWorld, consumer: CatalogueConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "READ_AT_ONCE", 7)
+    built: list[Hotel] = []
+    real = consumer_module.payloads.build
+    monkeypatch.setattr(consumer_module.payloads, "build",
+                        lambda hotel: (built.append(hotel), real(hotel))[1])
+    world.database[d.CITIES].update_one({"_id": "lisbon"}, {"$set": {"name": "Lisboa"}})
+    world.settle(consumer)
+    of_it = [one.hotel_id for one in built if one.hotel_id != "lisbon-1"]  # settle changes that
+    assert sorted(of_it) == sorted(f"lisbon-{n}" for n in range(2, 21))
+    for hotel_id in of_it:
+        assert world.shown(hotel_id)["city"]["name"] == "Lisboa"
+    assert world.shown("porto-1")["city"]["name"] == "Porto"
+
+
 def test_what_comes_out_the_same_is_told_to_nobody(
     world: CatalogueWorld, consumer: CatalogueConsumer
 ) -> None:

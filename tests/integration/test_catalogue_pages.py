@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import itertools
 import json
 import re
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,16 +17,19 @@ import msgspec
 import pytest
 import redis
 from flask.testing import FlaskClient
+from pymongo.database import Database
 
 import bootstrap
 from booking.model import Package, PackageAbout, PackageFacts
 from booking.projection import project
+from catalogue.shelf_writer import ask_for_rebuild
 from embedded import RunningEngines
 from queues.keys import BOOKING, CATALOGUE, SEARCH
 from search.lowest import Lowest, LowestRates
 from settings import Settings
 from tests.catalogue_hotels import CITIES, hotel
 from tests.catalogue_shelf import change, shelve
+from tests.catalogue_world import CatalogueWorld
 from tests.html_page import Page
 from tests.waiting import eventually
 from web import build_app
@@ -231,6 +237,45 @@ def test_another_generation_is_followed(client: FlaskClient, catalogue: redis.Re
     assert listed(client)["total"] == len(HOTELS)
     shelve(catalogue, HOTELS[:5], generation=2)
     eventually(lambda: listed(client)["total"] == 5, WITHIN_S, "the listing follows")
+
+
+def test_no_answer_is_missing_while_everything_is_built_anew(
+    settings: Settings, mongo_database: Database[dict[str, Any]]
+) -> None:
+    with bootstrap.connect_catalogue_valkey(settings) as shelf:
+        world = CatalogueWorld(shelf, mongo_database, hotels=12)
+        world.consumer().step()
+        app = build_app(settings)
+        hotel_page = world.shown("lisbon-7")["url"]
+        done, statuses = threading.Event(), Counter[int]()
+
+        def browse() -> None:
+            asked = itertools.cycle(("/hotels", "/hotels/hotels-in-lisbon", hotel_page,
+                                     "/api/hotels?order_by=newest", "/api/hotels/lisbon-7"))
+            client = app.test_client()
+            while not done.is_set():
+                statuses[client.get(next(asked)).status_code] += 1
+
+        visitors = [threading.Thread(target=browse) for _ in range(3)]
+        try:
+            for one in visitors:
+                one.start()
+            consumer = world.consumer()
+            shelf.delete(CATALOGUE.lease)
+            for number in range(6):
+                ask_for_rebuild(shelf)
+                world.settle(consumer)
+                while shelf.exists(CATALOGUE.old):  # until nothing of the last one is left
+                    consumer.step()
+                seen = statuses.total()
+                eventually(lambda seen=seen: statuses.total() > seen + 20, WITHIN_S,
+                           f"visitors see rebuild {number}")
+        finally:
+            done.set()
+            for one in visitors:
+                one.join()
+            app.extensions["berth"].listings.stop()
+        assert set(statuses) == {200}
 
 
 def test_a_flushed_catalogue_is_a_clear_503_until_it_is_back(

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,20 @@ def test_hotels_that_share_an_address_already_are_told_and_stop_nothing(
                     "b,Wave View,faro,Faro,PT,Portugal,hotel,Hotel,3\n")
     done(settings, "--hotels", str(file))  # the file mends it
     assert "slug_1" in mongo_database["hotels"].index_information()
+
+
+def test_a_terminal_sees_how_far_it_is(settings: Settings) -> None:
+    screen, terminal = os.openpty()
+    try:
+        termios.tcsetwinsize(terminal, (24, 80))
+        subprocess.run([sys.executable, "db_init.py"], cwd=ROOT, env=environment(settings),
+                       stdout=subprocess.DEVNULL, stderr=terminal, timeout=TIMEOUT_S, check=True)
+        shown = os.read(screen, 65_536).decode()
+    finally:
+        os.close(terminal)
+        os.close(screen)
+    assert "seeding hotels: 100%" in shown
+    assert "40.0/40.0" in shown
 
 
 @pytest.mark.parametrize("running", [None, 1, 2])
