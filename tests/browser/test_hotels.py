@@ -97,3 +97,22 @@ def test_a_phone_folds_the_filters_and_a_wide_screen_shows_them(open_browser: Op
     browser.size(390, 900)
     browser.find(".unfold a").click()
     assert browser.find("input[name=stars]").is_displayed()
+
+
+def test_a_phone_shows_all_pictures_of_a_hotel_and_a_short_way_to_live_rates(
+    open_browser: Open,
+) -> None:
+    browser = open_browser(javascript=False)
+    browser.size(390, 800)
+    browser.open("/hotels")
+    browser.find(".lodge h3 a").click()
+    pictures = browser.driver.find_elements(By.CSS_SELECTOR, ".gallery img")
+    assert len(pictures) > 1
+    assert all(one.is_displayed() and one.rect["height"] > 100 for one in pictures)
+    button = browser.find(".ask button")
+    assert button.rect["y"] > 800, "it is far below"
+    browser.find(".to-ask a").click()
+    top = browser.wait(lambda: browser.driver.execute_script("return window.scrollY"), "it moves")
+    assert top < button.rect["y"] < top + 800
+    browser.size(1280, 900)
+    assert not browser.find(".to-ask a").is_displayed()
