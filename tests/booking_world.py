@@ -120,6 +120,12 @@ class World:
         """The holder died a while ago."""
         self.valkey.delete(BOOKING.lease)
 
+    def heartbeats_run_out(self) -> None:
+        """Every reservation worker died a while ago."""
+        workers = BOOKING.reservations.workers
+        for name in self.valkey.zrange(workers, 0, -1):
+            self.valkey.zadd(workers, {name: 1})
+
     # --- what is there ------------------------------------------------------------------------
 
     def backlog(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -112,6 +113,12 @@ def trapped_store(world: World, trap: Trap) -> BookingStore:
     for name in STORE_CALLS:
         setattr(Store, name, _guarded(trap, name, getattr(BookingStore, name)))
     return Store(world.database)
+
+
+def trap_calls(trap: Trap, target: object, *names: str) -> None:
+    """Let these calls of one object go through the trap."""
+    for name in names:
+        setattr(target, name, partial(trap.guard, name, getattr(target, name)))
 
 
 def _guarded(trap: Trap, name: str, run: Callable[..., Any]) -> Callable[..., Any]:

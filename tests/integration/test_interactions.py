@@ -162,7 +162,10 @@ def test_what_waits_for_a_store_that_is_away_is_bounded_in_bytes_and_the_oldest_
     assert count("bytes") == sum(map(len, waiting)) <= 20_000
     assert count("dropped") == 20 - len(numbers)
     away.unlink()
-    for _ in range(3):
+    worker.step()
+    assert len(read(store)) == 2, "what was in flight comes first"
+    assert count("bytes") == sum(map(len, on_the_list())) > 0
+    for _ in range(2):
         worker.step()
     assert [int(one.url.rpartition("/")[2]) for one in read(store)] == numbers
     assert (count("bytes"), on_the_list()) == (0, [])
