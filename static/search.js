@@ -62,13 +62,14 @@ function follow(root) {
 
   function merge(page) {
     const said = document.getElementById("suppliers").dataset.answered;
-    for (const id of ["suppliers", "found", "more"]) {
+    for (const id of ["suppliers", "found", "more", "holding"]) {
       const old = document.getElementById(id);
       const fresh = page.getElementById(id);
       if (old.outerHTML !== fresh.outerHTML && !old.contains(document.activeElement)) {
         old.replaceWith(fresh);
       }
     }
+    root.classList.toggle("search-done", page.getElementById("search").matches(".search-done"));
     const rows = document.getElementById("suppliers");
     if (rows.dataset.answered !== said) {
       const heading = document.getElementById("found").textContent;
@@ -146,7 +147,7 @@ function follow(root) {
   }
 
   const until = document.getElementById("until");
-  const time = new Date(expires_ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const time = new Date(expires_ms).toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
   until.textContent = `${time} your time`;
   count();
   lookLater();

@@ -77,7 +77,7 @@ def _rate_page(
             "stars": hotel.stars if hotel else 0,
             "art_name": search_window.art_of(facts.hotel_id),
             "stay": search_window.nights_text(query.check_in, query.check_out, query.guests),
-            "supplier": search_window.supplier_title(facts.supplier),
+            "supplier": search_window.source_text(facts.supplier),
             "until": moment(pinned.expires_ms),
             "left_min": max(0, int((moment(pinned.expires_ms)
                                     - dt.datetime.now(dt.UTC)).total_seconds() // 60)),

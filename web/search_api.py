@@ -21,7 +21,14 @@ from web.finished import takes_gzip
 from web.openapi import Answer, Operation, Parameter, documented
 from web.packing import packed, piece
 from web.search_views import SearchView
-from web.searches import continued, found_or_begun, order_of, poll_after_ms, query_of
+from web.searches import (
+    continued,
+    found_or_begun,
+    order_of,
+    poll_after_ms,
+    progress_of,
+    query_of,
+)
 from web.services import services
 
 search_api = Blueprint("search_api", __name__, url_prefix="/api")
@@ -197,7 +204,7 @@ def _encoded(view: SearchView, order: str, after_ms: int | None) -> bytes:
         cursor=str(entry.cursor),
         poll_after_ms=after_ms,
         suppliers={name: SupplierLine(line.state, line.latency_ms, line.rates, line.error)
-                   for name, line in entry.suppliers.items()},
+                   for name, line in progress_of(entry).items()},
         hotels=hotels,
         rates=cast("list[ShownRate]", rates),
     ))

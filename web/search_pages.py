@@ -25,7 +25,14 @@ from web.packing import Piece, packed, piece
 from web.problems import problem_of
 from web.search_api import etag_of
 from web.search_views import SearchView
-from web.searches import ORDERS, found_or_begun, order_of, poll_after_ms, query_of
+from web.searches import (
+    ORDERS,
+    found_or_begun,
+    order_of,
+    poll_after_ms,
+    progress_of,
+    query_of,
+)
 from web.services import services
 from web.types import FieldError
 from web.words import field_text, for_people
@@ -158,7 +165,8 @@ def _result_page(
         entry, count = view.entry, len(view.hotels)
         stays = view.made(("stays", order, shown_max),
                           lambda: _stays(view, stay, order, shown_max))
-    rows = search_window.supplier_rows(entry.suppliers, found.rate_suppliers)
+    progress = progress_of(entry)
+    rows = search_window.supplier_rows(progress, found.rate_suppliers)
     address = {**_address(query), "order": order}
     now_ms = time.time() * 1_000
     context = {
@@ -175,7 +183,7 @@ def _result_page(
         "stays": _HERE,
         "rows": rows,
         "answered": sum(line.state is not SupplierState.PENDING
-                        for line in entry.suppliers.values()),
+                        for line in progress.values()),
         "order": order,
         "api": url_for("search_api.search", **_address(query)),
         "etag": etag_of(entry, ORDERS[0], entry.cursor),

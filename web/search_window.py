@@ -21,6 +21,7 @@ from web.shopwindow import LOCALE, price_text
 # Pictures in static/art; hotels have none of their own.
 _ARTS = ("dawn", "morning", "golden", "dusk", "ember", "night", "mist", "fjord", "tropic", "noon")
 _TITLES = {"perhotel": "Hotels directly"}
+_SOURCES = {"perhotel": "the hotel itself"}
 _BOARDS = {
     "room_only": "Room only",
     "breakfast": "Breakfast included",
@@ -105,7 +106,7 @@ def supplier_rows(
 ) -> list[SupplierRow]:
     """A row for each supplier that is asked; before that is known, for each that will be."""
     if not suppliers:
-        return [SupplierRow(supplier_title(name), "pending", "is asked") for name in expected]
+        return [SupplierRow(supplier_title(name), "pending", "being asked") for name in expected]
     return [SupplierRow(supplier_title(name), str(line.state), _progress_text(line))
             for name, line in suppliers.items()]
 
@@ -115,12 +116,17 @@ def supplier_title(name: str) -> str:
     return _TITLES.get(name, name.replace("_", " ").title())
 
 
+def source_text(name: str) -> str:
+    """Whom a rate comes from: `Hotelbeds`, `the hotel itself`."""
+    return _SOURCES.get(name) or supplier_title(name)
+
+
 def _progress_text(line: SupplierProgress) -> str:
     brought = f"{line.rates:,} rate{'s' if line.rates != 1 else ''}"
     after = f" in {line.latency_ms / 1_000:.1f} s" if line.latency_ms is not None else ""
     match line.state:
         case SupplierState.PENDING:
-            return f"{brought} so far" if line.rates else "is asked"
+            return f"{brought} so far" if line.rates else "being asked"
         case SupplierState.TIMED_OUT:
             return f"{brought}, then too slow" if line.rates else "too slow this time"
         case SupplierState.FAILED:
@@ -147,10 +153,10 @@ def currency_title(code: str) -> str:
 
 
 def nights_text(check_in: dt.date, check_out: dt.date, guests: int) -> str:
-    """`3 nights, 2 guests`."""
+    """`3 nights, 2 guests`, with no line break between a number and what it counts."""
     nights = (check_out - check_in).days
-    return (f"{nights} night{'s' if nights != 1 else ''}, "
-            f"{guests} guest{'s' if guests != 1 else ''}")
+    return (f"{nights}\N{NO-BREAK SPACE}night{'s' if nights != 1 else ''}, "
+            f"{guests}\N{NO-BREAK SPACE}guest{'s' if guests != 1 else ''}")
 
 
 def art_of(name: str) -> str:
@@ -189,5 +195,5 @@ def _line(rate: OfferedRate) -> RateLine:
         room=rate.room,
         board=board_text(rate.board),
         refundable=rate.refundable,
-        supplier=supplier_title(rate.supplier),
+        supplier=source_text(rate.supplier),
     )

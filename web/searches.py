@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections.abc import Mapping
 
 from flask import request
 from werkzeug.datastructures import MultiDict
 
 from errors import BadInput, BerthError
-from search.model import Cursor, Entry, Version
+from search.model import Cursor, Entry, SupplierProgress, SupplierState, Version
 from search.query import SearchQuery, parse
 from web.search_views import SearchView
 from web.services import services
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 NAMES = ("destination", "check_in", "check_out", "guests", "hotel_ids")
 ORDERS = ("arrival", "price")
+_MISSING = SupplierProgress(state=SupplierState.TIMED_OUT, parts=0, parts_done=0, rates=0)
 
 
 def query_of(args: MultiDict[str, str], destination: str | None = None) -> SearchQuery:
@@ -73,6 +75,13 @@ def _note_lowest(query: SearchQuery, entry: Entry) -> None:
         services().lowest.note(query, entry)
     except BerthError as error:
         log.warning("the lowest rates are not noted: %s", error)
+
+
+def progress_of(entry: Entry) -> Mapping[str, SupplierProgress]:
+    """Who has answered. Where nobody was asked before the deadline, everybody is missing."""
+    if entry.is_completed and not entry.suppliers and not entry.unchanged:
+        return dict.fromkeys(services().rate_suppliers, _MISSING)
+    return entry.suppliers
 
 
 def poll_after_ms(entry: Entry, now_ms: float) -> int | None:

@@ -136,6 +136,51 @@ def test_the_page_fills_in_its_place_while_suppliers_answer(
     assert browser.errors() == []
 
 
+TORN = """
+    const torn = [];
+    for (const one of document.querySelectorAll(arguments[0])) {
+      const range = document.createRange();
+      range.selectNodeContents(one);
+      const lines = new Set([...range.getClientRects()].map(line => Math.round(line.bottom)));
+      const isCut = one.scrollWidth > one.clientWidth;
+      if (isCut || lines.size > arguments[1]) torn.push(one.textContent);
+    }
+    return torn;"""
+
+
+@pytest.mark.parametrize("width", [1280, 980, 390, 360])
+def test_no_word_of_the_price_is_cut_short_and_no_number_stands_apart(
+    served: Served, browser: Browser, width: int
+) -> None:
+    browser.size(width, 900)
+    play = Play(served.entries, "hotelbeds", "perhotel", "expedia_rapid")
+    for number, supplier in enumerate(("hotelbeds", "perhotel", "expedia_rapid"), 1):
+        play.answer(supplier, play.rate(number, "1234.50", supplier=supplier, currency="JPY"))
+    browser.open(HERE)
+    browser.wait(lambda: "left)" in browser.text("#left"), "the page counts")
+    assert "from the hotel itself" in browser.text("#hotel-lisbon-2")
+    assert browser.text("#hotel-lisbon-2 .stay-more") == "One rate"
+    for words, lines in ((".stay-price .hint", 2), (".said", 1), (".holds strong", 1),
+                         (".hero .part + .dot + .part", 1)):
+        assert browser.driver.execute_script(TORN, words, lines) == [], (words, width)
+
+
+def test_a_search_that_ends_without_a_room_says_what_can_be_done(
+    served: Served, browser: Browser
+) -> None:
+    play = Play(served.entries, "hotelbeds", "ascenda")
+    browser.open(HERE)
+    assert browser.text("#holding") == "These prices hold until"
+    play.answer("hotelbeds")
+    play.answer("ascenda", error="HTTP 503")
+    browser.wait(lambda: browser.text("#found") == "No room found", "it is over")
+    assert "Not everybody could answer" in browser.text(".nothing")
+    assert browser.text("#holding") == "This answer holds until"
+    assert not browser.find(".sorts").is_displayed(), "there is nothing to sort"
+    browser.find(".nothing a").click()
+    assert browser.focused().get_attribute("id") == "destination"
+
+
 def test_polls_without_news_are_answered_304_and_stop_when_complete(
     served: Served, browser: Browser
 ) -> None:

@@ -272,3 +272,18 @@ def test_without_the_valkey_of_searches_it_says_so(settings: Settings, valkey: r
     assert answer.status_code == 503
     assert answer.json["type"] == "/problems/engine-away"
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_search_of_which_nobody_heard_ends_at_its_deadline_and_misses_everybody(
+    api: Api, entries: SearchEntries, search_valkey: redis.Redis, settings: Settings
+) -> None:
+    """No consumer planned it in time."""
+    assert api.get().json["suppliers"] == {}
+    search_valkey.hset(SEARCH.entry(SEARCH_ID), "deadline_ms", 1)
+    ended = api.get().json
+    assert ended["is_completed"]
+    missing = {"state": "timed_out", "latency_ms": None, "rates": 0, "error": None}
+    assert ended["suppliers"] == dict.fromkeys(bootstrap.rate_supplier_names(settings), missing)
+    page = api.client.get("/search", query_string=STAY).text
+    assert page.count("too slow this time") == len(ended["suppliers"])
+    assert "Not everybody could answer" in page

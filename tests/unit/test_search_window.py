@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import msgspec
 import pytest
 
@@ -66,7 +68,7 @@ def test_what_is_not_shown_is_counted() -> None:
 
 
 @pytest.mark.parametrize(("state", "rates", "latency_ms", "error", "text"), [
-    (SupplierState.PENDING, 0, None, None, "is asked"),
+    (SupplierState.PENDING, 0, None, None, "being asked"),
     (SupplierState.PENDING, 1, 90, None, "1 rate so far"),
     (SupplierState.DONE, 1_200, 940, None, "1,200 rates in 0.9 s"),
     (SupplierState.DONE, 0, 940, None, "nothing free in 0.9 s"),
@@ -82,6 +84,17 @@ def test_a_supplier_is_told_in_plain_words(
                             latency_ms=latency_ms, error=error)
     row = search_window.supplier_rows({"expedia_rapid": line}, ())[0]
     assert (row.name, row.text) == ("Expedia Rapid", text)
+
+
+def test_a_number_stays_beside_what_it_counts() -> None:
+    day = dt.date(2027, 3, 1)
+    assert search_window.nights_text(day, day + dt.timedelta(1), 1) == "1\xa0night, 1\xa0guest"
+    assert search_window.nights_text(day, day + dt.timedelta(3), 2) == "3\xa0nights, 2\xa0guests"
+
+
+def test_a_rate_comes_from_somebody_whom_a_sentence_can_name() -> None:
+    assert search_window.source_text("expedia_rapid") == "Expedia Rapid"
+    assert search_window.source_text("perhotel") == "the hotel itself"
 
 
 PLACES = Destinations(

@@ -65,7 +65,7 @@ def test_the_page_shows_the_rate_and_its_form_leads_to_the_order(
 ) -> None:
     path = f"/rates/{rate.rate_id}"
     text = ann.get(path).text
-    for words in ("Family suite", "€321.50", "Breakfast included", "Lisbon", "2 guests",
+    for words in ("Family suite", "€321.50", "Breakfast included", "Lisbon", "2\xa0guests",
                   "free of charge"):
         assert words in text, words
     assert rate.vendor_key not in text

@@ -78,7 +78,7 @@ def test_it_fills_refreshes_itself_and_stops_when_complete(
     assert hotels(page) == ["lisbon-1", "lisbon-2"]
     assert "€80.50" in page.text
     assert "3 rates in" in page.text
-    assert "is asked" in page.text
+    assert "being asked" in page.text
     assert page.all("a", href=f"/rates/{cheap.rate_id}")
     assert refreshes(page) == ["3"]
     play.answer("ascenda", error="HTTP 503")
