@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -17,11 +18,20 @@ class FetchWorkersAlive:
     """All may raise EngineAway. Times are Valkey's."""
 
     def __init__(
-        self, client: redis.Redis, *, heartbeat_ms: int, keys: SearchKeys = SEARCH
+        self,
+        client: redis.Redis,
+        *,
+        heartbeat_ms: int,
+        keys: SearchKeys = SEARCH,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client: Any = client
         self._heartbeat_ms = heartbeat_ms
         self._keys = keys
+        self._monotonic = monotonic
+        self._looked_s = float("-inf")
+        # Whose heartbeat ran out, and from when on that is believed.
+        self._missed: dict[str, float] = {}
 
     def beat(self, name: str) -> None:
         """Say that this process lives."""
@@ -39,10 +49,19 @@ class FetchWorkersAlive:
             return int(self._client.zcount(self._keys.workers, f"({self._now_ms()}", "+inf"))
 
     def dead(self) -> list[str]:
-        """Those whose heartbeat ran out."""
+        """Those whose heartbeat ran out. Whoever looks, looks again and again.
+
+        While Valkey is away nobody's heart is heard. So where the last look is long ago, which may
+        be why, those that have run out by now have one heartbeat to be heard again.
+        """
         with valkey_errors():
             found = self._client.zrangebyscore(self._keys.workers, "-inf", self._now_ms())
-        return [one.decode() for one in found]
+        now_s, heartbeat_s = self._monotonic(), self._heartbeat_ms / 1_000
+        believed_s = now_s + (heartbeat_s if now_s - self._looked_s > heartbeat_s / 2 else 0.0)
+        self._looked_s = now_s
+        self._missed = {name: self._missed.get(name, believed_s)
+                        for name in (one.decode() for one in found)}
+        return [name for name, from_s in self._missed.items() if from_s <= now_s]
 
     def forget(self, names: Sequence[str]) -> None:
         """Their parts are somebody else's now, and so are their places at suppliers."""

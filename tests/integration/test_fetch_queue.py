@@ -16,6 +16,8 @@ from rq.serializers import JSONSerializer
 import bootstrap
 from consumer import fetch_queue
 from consumer.fetch_queue import AGAIN_MAX, FetchQueue, job_id
+from consumer.fetch_workers import FetchWorkersAlive
+from queues.keys import SEARCH
 from queues.keys import fetch_queue as queue_name
 from settings import Settings
 from suppliers.fetching import FetchPart
@@ -90,6 +92,44 @@ def test_what_a_life_of_a_worker_left_is_brought_back_and_nothing_of_others(road
     assert road.waiting() == []
     assert road.fetches.recover(["process.hotelbeds.1.1"], timeout_s=60) == 1
     assert len(road.waiting()) == 1
+
+
+def test_who_could_not_be_heard_while_valkey_was_away_is_not_taken_for_dead(
+    client: redis.Redis
+) -> None:
+    now_s = 100.0
+    alive = FetchWorkersAlive(client, heartbeat_ms=3_000, monotonic=lambda: now_s)
+
+    def run_out(*names: str) -> None:
+        client.zadd(SEARCH.workers, dict.fromkeys(names, 1))
+
+    assert alive.dead() == []
+    alive.beat("living")
+    run_out("killed")
+    now_s += 1.0
+    assert alive.dead() == ["killed"], "where nobody was away, it is believed at once"
+    alive.forget(["killed"])
+    # Valkey is away for longer than a heartbeat, and nobody can look either.
+    now_s += 5.0
+    run_out("living", "killed meanwhile")
+    assert alive.dead() == []
+    alive.beat("living")
+    for _ in range(2):
+        now_s += 1.0
+        assert alive.dead() == []
+    run_out("killed since")
+    now_s += 1.0
+    assert set(alive.dead()) == {"killed meanwhile", "killed since"}
+
+
+def test_who_was_never_looked_for_before_has_a_heartbeat_to_be_heard(client: redis.Redis) -> None:
+    """A consumer that takes over does not know whether Valkey was away."""
+    now_s = 100.0
+    alive = FetchWorkersAlive(client, heartbeat_ms=3_000, monotonic=lambda: now_s)
+    client.zadd(SEARCH.workers, {"gone": 1})
+    assert alive.dead() == []
+    now_s += 3.0
+    assert alive.dead() == ["gone"], "however seldom it is looked for"
 
 
 def test_a_crash_while_parts_are_brought_back_brings_none_back_twice(
