@@ -209,12 +209,42 @@ def test_a_polled_supplier_shows_hotels_before_it_is_completed(
     assert 0.6 <= max(arrived.values()) < 2
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_call_is_admitted_first(simulator: SimulatorProcess, name: str) -> None:
+    """Searches, polls, steps, tokens, rechecks, bookings and cancellations alike."""
+    told: list[str] = []
+    adapters, _ = suppliers_at(simulator.url, admit=lambda: told.append("admitted"),
+                               observe=lambda call: told.append("called"))
+    supplier, key, before = adapters[name], uuid4().hex, calls(simulator, name)
+    check = supplier.recheck(one_rate(supplier))
+    assert check.rate is not None
+    supplier.book(check.rate, HOLDER, key)
+    assert supplier.cancel(key, HOLDER.email)
+    made = sum((calls(simulator, name) - before).values())
+    assert made >= 4
+    assert told == ["admitted", "called"] * made
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_call_that_is_not_admitted_is_not_made(simulator: SimulatorProcess, name: str) -> None:
+    def full() -> None:
+        raise Throttled("as many as there may be", 3.0)
+
+    adapters, _ = suppliers_at(simulator.url, admit=full)
+    supplier, before = adapters[name], calls(simulator, name)
+    with pytest.raises(Throttled):
+        fetched(supplier, a_query(hotel_ids=("lisbon-1",)))
+    with pytest.raises(Throttled):
+        supplier.cancel(uuid4().hex, HOLDER.email)
+    assert calls(simulator, name) == before
+
+
 @pytest.mark.parametrize("name", ["ascenda", "duffel_stays", "perhotel"])
 def test_every_call_of_a_part_counts_for_the_rate(
     simulator: SimulatorProcess, valkey: redis.Redis, name: str
 ) -> None:
     """Polls, steps and token requests alike."""
-    per_s = 40
+    per_s = 20
     switched(simulator, "ascenda", latency_ms_min=500, latency_ms_max=500)
     gate = VendorGate(valkey, failures=3, open_s=60.0, stop=threading.Event())
     begun: list[float] = []

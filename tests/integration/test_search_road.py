@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from search.query import SearchQuery
 from settings import Settings
 from suppliers.registry import ADAPTERS
 from tests.search_road import SearchRoad, search_road
+from tests.traps import Killed, Trap, trap_calls
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("search road")
@@ -213,6 +215,51 @@ def test_a_killed_search_consumer_plans_nothing_twice(
         client.hset(SEARCH.entry(query.search_id), "is_completed", 1)
         assert road.read(query).stored == entry.stored
         assert road.calls() == calls
+
+
+def test_wherever_the_search_consumer_dies_each_part_waits_once(
+    settings: Settings, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after each of its calls in turn, and followed by another."""
+    monkeypatch.setattr("consumer.search.BEAT_S", 0.01)
+    day = dt.date(2027, 3, 1)
+    query = SearchQuery("lisbon", day, day + dt.timedelta(2), 2)
+    with bootstrap.connect_search_valkey(settings) as client:
+        def told(trap: Trap) -> dict[str, int]:
+            client.flushdb()
+            entries = bootstrap.search_entries(settings, client)
+            entries.begin(query)
+            for number in range(1, 4):
+                queue = ReliableQueue(client, SEARCH, lease_ms=5_000)
+                entries = bootstrap.search_entries(settings, client)
+                fetches = FetchQueue(client, ADAPTERS)
+                if number == 1:
+                    trap_calls(trap, entries, "read", "plan")
+                    trap_calls(trap, fetches, "_enqueue")
+                    trap_calls(trap, queue, "take", "done")
+                consumer = SearchConsumer(
+                    queue, entries, fetches, FetchWorkersAlive(client, heartbeat_ms=1_000),
+                    list(ADAPTERS.values()), name=str(number), currency="EUR", deadline_s=30,
+                    stop=threading.Event(),
+                )
+                with suppress(Killed):
+                    consumer.step()
+                client.delete(SEARCH.lease)
+            assert client.llen(SEARCH.jobs) == client.llen(SEARCH.inflight) == 0
+            assert not client.exists(SEARCH.dead)
+            entry = entries.read(query.search_id)
+            assert entry is not None
+            assert {name: one.parts for name, one in entry.suppliers.items()} == fetches.waiting()
+            return fetches.waiting()
+
+        watched = Trap()
+        planned = told(watched)
+        points = watched.points("after")
+        assert len(points) >= 10
+        for point in points:
+            trap = Trap(point)
+            assert told(trap) == planned, point
+            assert trap.sprung
 
 
 def test_a_poison_job_is_buried_and_the_road_goes_on(
