@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import redis
 import requests
 
@@ -42,6 +43,7 @@ class SearchRoad:
             "SIMULATOR_URL": simulator.url, "FETCH_THREADS": "8", "HEARTBEAT_MS": "1000", **environ,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._forked: list[psutil.Process] = []
 
     def start(self, name: str) -> None:
         """Start a consumer."""
@@ -58,14 +60,21 @@ class SearchRoad:
             eventually(lambda: self.client.zcard(SEARCH.workers), 30, "the fetch worker is there")
 
     def kill(self, name: str) -> None:
-        """kill -9."""
-        self.processes[name].kill()
-        self.processes[name].wait(10)
+        """kill -9. What it had forked ends by itself, a moment later."""
+        process = self.processes[name]
+        with suppress(psutil.NoSuchProcess):
+            self._forked += psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait(10)
 
     def close(self) -> None:
-        for process in self.processes.values():
-            process.kill()
-            process.wait(10)
+        """End everything: who is left would take the jobs of the next test."""
+        for name in self.processes:
+            self.kill(name)
+        for process in self._forked:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(self._forked, 10)
 
     def search(
         self, city: str = "lisbon", guests: int = 2, hotel_ids: tuple[str, ...] = ()
