@@ -259,6 +259,22 @@ def test_a_huge_body_is_refused_before_it_is_sent(berth: LocalCompose) -> None:
         assert json.load(answer)["status"] == 413
 
 
+def test_bodies_that_never_end_keep_nobody_out(berth: LocalCompose) -> None:
+    """Each would have a thread of web to itself, for as long as its sender likes."""
+    place(berth)
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            connection = http.client.HTTPConnection(
+                berth.address("proxy"), int(berth.ports["8080"]), timeout=10
+            )
+            stack.enter_context(contextlib.closing(connection))
+            connection.putrequest("POST", "/api/orders")
+            connection.putheader("Content-Type", "application/json")
+            connection.putheader("Content-Length", "60")
+            connection.endheaders(b"{")
+        place(berth)
+
+
 def test_no_log_has_an_address_of_a_customer(berth: LocalCompose) -> None:
     order_id = place(berth)
     confirmed(berth, order_id)
