@@ -78,5 +78,11 @@ def mongo_errors() -> Iterator[None]:
         raise EngineAway(f"MongoDB: {error}") from error
     except mongo.OperationFailure as error:
         if error.code in _MONGO_AWAY_CODES:
-            raise EngineAway(f"MongoDB: {error}") from error
-        raise EngineUnfit(f"MongoDB refuses what it is asked: {error}") from error
+            raise EngineAway(f"MongoDB: {_said(error)}") from error
+        raise EngineUnfit(f"MongoDB refuses what it is asked: {_said(error)}") from error
+
+
+def _said(error: mongo.OperationFailure) -> str:
+    """What the server said, up to the command that it may quote: it names customers' addresses."""
+    words = str((error.details or {}).get("errmsg") or error)
+    return f"{words.partition('{')[0].rstrip()} (code {error.code})"
