@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import msgspec
 from babel.dates import format_date, format_datetime
-from babel.numbers import format_currency
+from babel.numbers import format_currency, get_currency_precision
 
 from booking.model import PackageAbout
 from booking.projection import PackageView
@@ -162,7 +162,9 @@ def origins(cards: Iterable[Card]) -> list[tuple[str, str]]:
 
 
 def price_text(price: str, currency: str) -> str:
-    """A price as people write it; whole amounts without decimals."""
+    """A price as people write it; whole amounts without decimals. None is rounded: one that has
+    more digits than its currency is shown as it is charged.
+    """
     return _price_text(price, currency)
 
 
@@ -175,6 +177,8 @@ def _price_text(price: str, currency: str) -> str:
     if amount == amount.to_integral_value():
         return str(format_currency(amount, currency, "¤#,##0", locale=LOCALE,
                                    currency_digits=False))
+    if -int(amount.normalize().as_tuple().exponent) > get_currency_precision(currency):
+        return f"{price} {currency}"
     return str(format_currency(amount, currency, locale=LOCALE))
 
 

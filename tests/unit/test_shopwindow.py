@@ -61,7 +61,8 @@ def test_a_sale_to_come_and_a_sale_that_is_over_say_when() -> None:
 @pytest.mark.parametrize(("price", "currency", "text"), [
     ("100", "USD", "US$100"), ("100.00", "EUR", "€100"), ("99.5", "EUR", "€99.50"),
     ("12500", "JPY", "JP¥12,500"), ("0", "EUR", "€0"), ("7", "XQZ", "XQZ7"),
-    ("cheap", "EUR", "cheap EUR"),
+    ("cheap", "EUR", "cheap EUR"), ("99.900", "EUR", "€99.90"), ("1.234", "BHD", "BHD1.234"),
+    ("99.999", "EUR", "99.999 EUR"), ("100.50", "JPY", "100.50 JPY"),  # edited by hand: not rounded
 ])
 def test_prices_as_people_write_them(price: str, currency: str, text: str) -> None:
     assert shopwindow.price_text(price, currency) == text
