@@ -232,6 +232,8 @@ def fetcher(
         attempts=settings.fetch_attempts,
         stop=stop,
         now_ms=now_ms,
+        # The second process of a fetch worker does not end the way on which it would be done.
+        last=kept.close,
     )
 
 

@@ -27,6 +27,7 @@ from suppliers.one_by_one import rates_of
 from suppliers.rates import (
     FetchedChunk,
     HotelByHotel,
+    HotelError,
     Opened,
     Part,
     Rate,
@@ -84,7 +85,8 @@ def offered(search_id: str, rate: Rate) -> OfferedRate:
 class Fetcher:
     """What a fetch worker does with a job. Shared by all threads of a process.
 
-    `pools`: the loaders of each supplier whose rates come hotel by hotel.
+    `pools`: the loaders of each supplier whose rates come hotel by hotel. `last` is called when all
+    is closed.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Fetcher:
         attempts: int,
         stop: threading.Event,
         now_ms: Callable[[], int],
+        last: Callable[[], object] = lambda: None,
     ) -> None:
         self._suppliers = suppliers
         self._entries = entries
@@ -105,6 +108,7 @@ class Fetcher:
         self._attempts = attempts
         self._stop = stop
         self._now_ms = now_ms
+        self._last = last
 
     def run(self, job: FetchPart) -> None:
         """Fetch the part. While Valkey is away it is tried again, until the deadline; then
@@ -131,11 +135,12 @@ class Fetcher:
             finished=True, error=error, created_ms=job.created_ms), until_s)
 
     def close(self) -> None:
-        """Close kept connections, and let loaders end."""
+        """Let loaders end, and close kept connections."""
         for pool in self._pools.values():
             pool.close()
         for supplier in self._suppliers.values():
             supplier.close()
+        self._last()
 
     def _engine_back(self, call: Callable[[], T], until_s: float) -> T:
         """`call`, again after a pause while it raises EngineAway: what was fetched is appended once
@@ -224,6 +229,7 @@ class Fetcher:
                     if isinstance(result, CircuitOpen) or len(faults) == _FAULTS_MAX and not came:
                         break
                 elif isinstance(result, Opened):
+                    _note(job, result.errors)
                     missing -= len(result.hotel_ids) - len(result.tickets)
                     batch.add(partial(asked, rates_of, supplier, query, hotel_id, ticket)
                               for hotel_id, ticket in result.tickets.items())
@@ -247,12 +253,20 @@ class Fetcher:
         """Chunks of several hotels under a name that is made of theirs: any other gathering of
         them, after a crash, would append some hotels twice, so each hotel stays a chunk.
         """
+        _note(job, [error for chunk in chunks for error in chunk.errors])
         named = [
             (f"{job.supplier}:{chunk.name}", [offered(job.search_id, rate) for rate in chunk.rates])
             for chunk in chunks
         ]
         self._engine_back(lambda: self._entries.append_many(
             job.search_id, job.supplier, named, created_ms=job.created_ms), until_s)
+
+
+def _note(job: FetchPart, errors: Sequence[HotelError]) -> None:
+    """What was left out is for an operator to see; the log of calls has it whole."""
+    if errors:
+        log.info("%s, part %d: %d hotels or rates were left out, the first as %s",
+                 job.supplier, job.part.number, len(errors), errors[0].reason)
 
 
 def in_words(fault: BaseException) -> str:

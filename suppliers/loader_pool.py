@@ -17,8 +17,10 @@ from typing import Any, Generic, TypeVar
 R = TypeVar("R")
 
 IDLE_S = 10.0
-# Nothing more for this long: whoever gathers results may hand on what has come.
+# Nothing more for this long, or the first one this long ago: whoever gathers results may hand on
+# what has come.
 QUIET_S = 0.02
+GATHER_S = 0.1
 
 
 class Batch(Generic[R]):
@@ -46,22 +48,30 @@ class Batch(Generic[R]):
         self._pool.take(self, some)
 
     def __iter__(self) -> Iterator[R | BaseException | None]:
-        """What each call returned or raised, as it comes; None, once, when nothing more came for
-        a moment. Ends when all came, or at `until_s` (monotonic).
+        """What each call returned or raised, as it comes; None when nothing more came for a moment
+        after it, and now and then while results keep coming. Ends when all came, or at `until_s`
+        (monotonic).
         """
-        quiet = True
+        first_s: float | None = None
         while self._to_come:
-            left_s = self._until_s - time.monotonic()
+            now_s = time.monotonic()
+            left_s = self._until_s - now_s
             if left_s <= 0:
                 return
+            if first_s is not None and now_s - first_s >= GATHER_S:
+                first_s = None
+                yield None
+                continue
             try:
-                result = self.results.get(timeout=left_s if quiet else min(left_s, QUIET_S))
+                result = self.results.get(
+                    timeout=left_s if first_s is None else min(left_s, QUIET_S))
             except queue.Empty:
-                if not quiet:
-                    quiet = True
+                if first_s is not None:
+                    first_s = None
                     yield None
                 continue
-            quiet = False
+            if first_s is None:
+                first_s = time.monotonic()
             self._to_come -= 1
             yield result
 

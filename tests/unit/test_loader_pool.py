@@ -138,6 +138,16 @@ def test_a_lull_is_told_once(pool: LoaderPool) -> None:
         assert list(results) == []
 
 
+def test_who_gathers_is_told_to_hand_on_while_results_keep_coming() -> None:
+    pool = LoaderPool(low=1, high=1, name="test")
+    with Batch[bool](pool, until_s=soon()) as batch:
+        batch.add([partial(threading.Event().wait, 0.004)] * 60)
+        came = list(batch)
+    pool.close()
+    assert None in came[:-1]
+    assert len([one for one in came if one is not None]) == 60
+
+
 def test_who_comes_second_is_not_behind_loaders_that_others_have_called() -> None:
     pool = LoaderPool(low=2, high=3, name="test")
     eventually(lambda: len(vars(pool._change)["_waiters"]) == 2, 5, "two wait for work")
