@@ -26,7 +26,10 @@ from queues.scripts import Script
 PAUSE_S = 1.0
 # A holder that says nothing for this long is dead. Longer than any one call may take.
 PLACE_LIFE_S = 75.0
+# Who finds all places taken asks again after this, and then less and less often: of three workers
+# with loaders enough for all places, two would ask a thousand times a second.
 _ASK_AGAIN_S = 0.01
+_ASK_AGAIN_MAX_S = 0.08
 
 
 class Limits(Protocol):
@@ -116,6 +119,7 @@ class VendorGate:
 
     def enter(self, limits: Limits, holder: str, *, until_s: float) -> None:
         """Take a place, or renew it; see `call`."""
+        ask_again_s = _ASK_AGAIN_S
         while True:
             told, *wait = self._enter(
                 [self._keys.slots(limits.name), self._keys.gate(limits.name)],
@@ -127,7 +131,8 @@ class VendorGate:
             if told == b"open":
                 raise CircuitOpen(f"{limits.name} failed too often and is left alone",
                                   wait[0] / 1_000)
-            pause_s = wait[0] / 1_000 if wait else _ASK_AGAIN_S * (1 + random.random())  # noqa: S311
+            pause_s = wait[0] / 1_000 if wait else ask_again_s * (1 + random.random())  # noqa: S311
+            ask_again_s = min(2 * ask_again_s, _ASK_AGAIN_MAX_S)
             if time.monotonic() + pause_s > until_s or self._stop.is_set():
                 if told == b"wait":
                     raise Throttled(f"{limits.name} asked for a pause", pause_s)
