@@ -135,12 +135,15 @@ class Intake:
 
         None when the key is new. Raises KeyReused.
         """
+        return self._first_answer(idempotency_key, _rate_digest(rate_id, email, guest))
+
+    def _first_answer(self, idempotency_key: str, body: str) -> Accepted | None:
         with valkey_errors():
             seen = cast("bytes | None", self._client.get(BOOKING.idempotency(idempotency_key)))
         if seen is None:
             return None
-        order_id, body = seen.decode().split()
-        if body != _rate_digest(rate_id, email, guest):
+        order_id, first_body = seen.decode().split()
+        if first_body != body:
             raise KeyReused("this Idempotency-Key belongs to another order")
         return Accepted(order_id, replayed=True)
 
@@ -158,7 +161,11 @@ class Intake:
                 self._backlog_max_jobs, self._backlog_max_bytes, facts,
             ])
         except redis.exceptions.OutOfMemoryError as error:
-            raise Overloaded("Valkey is at its memory limit") from error
+            # The script did not run, so it did not look for the first answer to the key either.
+            before = self._first_answer(idempotency_key, body) if idempotency_key else None
+            if before is None:
+                raise Overloaded("Valkey is at its memory limit") from error
+            return before
         return _understand(answer)
 
     def cancel(self, order_id: str) -> None:

@@ -169,4 +169,4 @@ def test_a_miss_that_cannot_be_counted_is_no_error_of_ours(
             found = _problem(client.get(path), 503)
             assert found["type"] == "/problems/engine-away"
     finally:
-        valkey.config_set("maxmemory", 0)
+        valkey.config_set("maxmemory", "256mb")

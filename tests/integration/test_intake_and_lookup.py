@@ -13,7 +13,7 @@ from ulid import ULID
 
 from booking import commands
 from booking.commands import CancelOrder, PlaceOrder, ReservationConfirmed
-from booking.intake import Overloaded, new_order_id
+from booking.intake import Accepted, KeyReused, Overloaded, new_order_id
 from booking.lookup import OrderLookup, OrderView
 from booking.model import Reason, State
 from bootstrap import connect_valkey
@@ -97,6 +97,21 @@ def test_an_accepted_order_survives_the_end_of_every_process(desk: Desk) -> None
     desk.world.lease_runs_out()
     desk.world.settle(stranger)
     assert desk.world.order(order_id).state is State.HELD
+
+
+def test_a_full_valkey_still_knows_the_first_answer_to_a_key(desk: Desk) -> None:
+    """Nobody is told that nothing was ordered who asks again for what was accepted."""
+    intake = desk.world.intake
+    first = intake.accept(1, ANN, "key")
+    desk.world.valkey.config_set("maxmemory", 1)
+    try:
+        assert intake.accept(1, ANN, "key") == Accepted(first.order_id, replayed=True)
+        with pytest.raises(KeyReused):
+            intake.accept(1, "bob@example.org", "key")
+        with pytest.raises(Overloaded):
+            intake.accept(1, ANN, "another key")
+    finally:
+        desk.world.valkey.config_set("maxmemory", "256mb")
 
 
 def test_a_full_valkey_is_an_overload_not_an_error(desk: Desk) -> None:
