@@ -104,12 +104,15 @@ def _own_order(query: Query, snapshot: Snapshot) -> Response | None:
     visitor = visits.visitor_of(request)
     if visitor is None or query.order is not Order.RECO:
         return None
-    made = services().listings.personal(query, snapshot, visitor.visitor_id, visitor.seen)
+    seen = visitor.seen_by(query.page_no)
+    made = services().listings.personal(query, snapshot, visitor.visitor_id, seen)
     if made is None:
         return None
     response = finished(made.body, made.etag, HTML)
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Vary"] = "Accept-Encoding, Cookie"
+    if query.page_no == 1 and visitor.began is not None:
+        visits.set_cookie(response, msgspec.structs.replace(visitor, began=None))
     return response
 
 

@@ -1,7 +1,7 @@
 """What differs per visitor on a hotel's page, beside the copy that everybody gets.
 
 A visitor is known by a signed cookie of their own: a random id and the hotels just seen. It names
-nobody, and is set only by the page's script after the page stands.
+nobody, and whoever has none gets it only by the page's script after the page stands.
 """
 
 from __future__ import annotations
@@ -34,10 +34,19 @@ SEEN_MAX = 20
 
 
 class Visitor(msgspec.Struct, frozen=True, array_like=True):
-    """Somebody's browser: `seen` are ids of hotels, the latest first."""
+    """Somebody's browser: `seen` are ids of hotels, the latest first.
+
+    `began` is what `seen` was when a listing was begun, once something was looked at since: its
+    next pages go on in the order of the first one, so that no hotel comes twice or never.
+    """
 
     visitor_id: str
     seen: tuple[str, ...] = ()
+    began: tuple[str, ...] | None = None
+
+    def seen_by(self, page_no: int) -> tuple[str, ...]:
+        """What orders this page of a listing."""
+        return self.seen if page_no == 1 or self.began is None else self.began
 
 
 class LiveRate(msgspec.Struct, frozen=True):
@@ -85,7 +94,8 @@ def visit(hotel_id: str) -> tuple[Visit, Visitor]:
         hotel_id, known.visitor_id, today=dt.datetime.now(dt.UTC).date())
     rest = [one for one in known.seen if one != hotel_id]
     told = Visit(is_seen, interested, _lowest(hotel_id))
-    return told, Visitor(known.visitor_id, (hotel_id, *rest[:SEEN_MAX - 1]))
+    began = known.seen if known.began is None else known.began
+    return told, Visitor(known.visitor_id, (hotel_id, *rest[:SEEN_MAX - 1]), began)
 
 
 def set_cookie(response: BaseResponse, visitor: Visitor) -> None:
@@ -107,7 +117,7 @@ def is_buyer(response: BaseResponse, email: str) -> None:
     What they looked at before they bought stays with them.
     """
     known = visitor_of(request) or Visitor("")
-    set_cookie(response, Visitor(buyer_id(email), known.seen))
+    set_cookie(response, Visitor(buyer_id(email), known.seen, known.began))
 
 
 def buyer_id(email: str) -> str:

@@ -109,18 +109,27 @@ def test_a_visitor_sees_what_is_like_the_hotels_just_seen(
     assert cheap.headers["Cache-Control"].startswith("public")
 
 
+@pytest.mark.parametrize("before", ["porto", ""])
 def test_every_hotel_once_over_the_pages_of_ones_own_order(
-    client: FlaskClient, catalogue: redis.Redis
+    client: FlaskClient, catalogue: redis.Redis, before: str
 ) -> None:
+    """Whatever its visitor looks at between them; the next listing heeds it."""
     TasteShelf(catalogue).put(model(), {}, learned_from=1)
-    look(client, first("porto"))
+    if before:
+        look(client, first(before))
     slugs: list[str] = []
     for number in (1, 2, 3):
         text = client.get(f"/hotels?page_size=20&page_no={number}", follow_redirects=True).text
         known = {one.slug for one in HOTELS}
         slugs += [slug for slug in dict.fromkeys(
             re.findall(r'href="/hotels/([a-z0-9-]+)"', text)) if slug in known]
+        for one in HOTELS[3 * number + 1::30]:
+            look(client, one.hotel_id)  # in Paris
     assert sorted(slugs) == sorted(one.slug for one in HOTELS)
+    for one in HOTELS[1::3]:
+        look(client, one.hotel_id)
+    assert set(cities_of(client)) == {"paris"}
+    assert "paris" not in cities_of(client, "/hotels?page_size=20&page_no=2")
 
 
 def test_a_buyer_is_known_by_what_was_learned_of_them(
