@@ -147,8 +147,11 @@ def _run(
 ) -> int:
     """How many hotels of the file were refused."""
     try:
+        # A client of its own: a connection that was made before the set was is believed to know
+        # no sessions for as long as it lives.
+        with bootstrap.connect_mongo(found) as early:
+            wait_for_primary(early, within_s=WAIT_S, say=_say)
         with bootstrap.connect_mongo(found) as client:
-            wait_for_primary(client, within_s=WAIT_S, say=_say)
             database = bootstrap.database(found, client)
             store, seeding = BookingStore(database), Seeding(database)
             catalogue = HotelSeeding(database)

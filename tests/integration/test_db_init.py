@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from pymongo.database import Database
@@ -25,6 +28,7 @@ from catalogue.shelf_writer import ShelfWriter
 from embedded import RunningEngines, binaries
 from embedded.data_dir import leave_addresses, owned
 from embedded.ports import LOOPBACK, free_port
+from embedded.replica_set import make_set
 from queues.keys import BOOKING
 from settings import Settings
 from tests.waiting import eventually
@@ -362,27 +366,47 @@ def test_help_and_unknown_arguments(settings: Settings) -> None:
     assert db_init(settings, "--resett")[0] == 2
 
 
-def test_a_server_without_a_replica_set_is_refused(settings: Settings, tmp_path: Path) -> None:
-    port = free_port()
+@contextmanager
+def raw_mongod(tmp_path: Path, *options: str) -> Iterator[str]:
+    """A mongod of which nobody has made a replica set; its address."""
+    address = f"{LOOPBACK}:{free_port()}"
     data = tmp_path / "alone"
     data.mkdir()
-    command = [*binaries.mongod(tmp_path / "lib"), "--bind_ip", LOOPBACK, "--port", str(port),
-               "--dbpath", str(data), "--nounixsocket"]
+    command = [*binaries.mongod(tmp_path / "lib"), "--bind_ip", LOOPBACK, "--nounixsocket",
+               "--port", address.rpartition(":")[2], "--dbpath", str(data), *options]
     alone = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        other = Settings(
-            redis_url=settings.redis_url, mongo_url=f"mongodb://{LOOPBACK}:{port}",
-            mongo_database=settings.mongo_database, data_dir=settings.data_dir,
-        )
-        code, _, err = db_init(other)
+        yield address
     finally:
         alone.kill()
         alone.wait(TIMEOUT_S)
+
+
+def test_a_server_without_a_replica_set_is_refused(settings: Settings, tmp_path: Path) -> None:
+    with raw_mongod(tmp_path) as address:
+        code, _, err = db_init(msgspec.structs.replace(settings, mongo_url=f"mongodb://{address}"))
     assert code == 1
     assert "MongoDB runs without a replica set" in err
 
 
 # --- waiting ------------------------------------------------------------------------------------
+
+
+def test_it_waits_for_a_replica_set_that_is_being_made(
+    settings: Settings, valkey: redis.Redis, tmp_path: Path
+) -> None:
+    with raw_mongod(tmp_path, "--replSet", "berth") as address:
+        process = start(msgspec.structs.replace(
+            settings, mongo_url=f"mongodb://{address}/?directConnection=true"))
+        try:
+            assert process.stdout is not None
+            assert "Waiting for MongoDB to have a primary" in process.stdout.readline()
+            make_set(address, within_s=TIMEOUT_S)
+            code, out, err = finish(process)
+        finally:
+            process.kill()
+    assert (code, err) == (0, "")
+    assert "64 packages" in out
 
 
 def test_it_waits_for_a_mongodb_that_is_still_starting(own_engines: RunningEngines) -> None:
