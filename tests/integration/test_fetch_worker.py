@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from queues.keys import SEARCH
+from queues.keys import INTERACTIONS, SEARCH
 from settings import Settings
 from tests.search_road import search_road
 from tests.waiting import eventually
@@ -50,3 +50,15 @@ def test_a_worker_of_one_kind_of_suppliers_is_one_process(
     with search_road(settings, tmp_path, start=("fetch",), RATE_SUPPLIERS="perhotel") as road:
         assert not psutil.Process(road.processes["fetch"].pid).children()
         assert road.client.zcard(SEARCH.workers) == 1
+
+
+def test_a_worker_that_is_ended_tells_the_log_of_its_last_calls(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with search_road(settings, tmp_path) as road:
+        entry = road.completed(road.search("lisbon"))
+        os.kill(road.processes["fetch"].pid, signal.SIGTERM)
+        assert {one.error for one in entry.suppliers.values()} == {None}
+        assert road.processes["fetch"].wait(20) == 0
+        told = road.client.llen(INTERACTIONS.jobs)
+        assert told == sum(road.calls().values())
