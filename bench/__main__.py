@@ -18,6 +18,7 @@ from bench import (
     accept,
     booking,
     freshness,
+    growth,
     latency,
     overload,
     pages,
@@ -58,6 +59,8 @@ def _run(chosen: argparse.Namespace) -> dict[str, Any]:
         return pages.run(chosen.hotels, chosen.rate, chosen.seconds, chosen.rounds, _tell)
     if chosen.scenario == "freshness":
         return freshness.run(chosen.hotels, chosen.rate, chosen.seconds, chosen.rounds, _tell)
+    if chosen.scenario == "growth":
+        return growth.run(chosen.few, chosen.many, chosen.rate, chosen.seconds, _tell)
     if chosen.scenario == "overload":
         return overload.run(chosen.seconds, _tell)
     if chosen.scenario == "takeover":
@@ -112,6 +115,15 @@ def _parser() -> argparse.ArgumentParser:
         "freshness", "how soon a change in MongoDB is on the catalogue's pages, and what a "
         "change of everything costs", freshness.__doc__,
     ))
+    larger = scenario("growth", "ten times as many hotels: the listing's latency, a rebuild's time "
+                      "and memory", growth.__doc__)
+    larger.add_argument("--few", type=_positive, default=10_000, metavar="N", help="(%(default)s)")
+    larger.add_argument("--many", type=_positive, default=100_000, metavar="N",
+                        help="hotels (%(default)s)")
+    larger.add_argument("--rate", type=_positive, default=300, metavar="PER_S",
+                        help="listings asked for per second (%(default)s)")
+    larger.add_argument("--seconds", type=_positive, default=8, metavar="S",
+                        help="of each of three rounds (%(default)s)")
     flood = scenario("overload", "many times more orders than are taken: what is refused, what is "
                      "left", overload.__doc__)
     flood.add_argument("--seconds", type=_positive, default=60, metavar="S", help="(%(default)s)")

@@ -52,9 +52,15 @@ class Target:
     def __init__(self, contender: Contender, port: int, child: Child) -> None:
         self.name = contender.name
         self.url = f"http://{LOOPBACK}:{port}"
+        self.pid = child.process.pid
+        self._port = port
         self._contender = contender
         self._child = child
         self._loads = itertools.count()
+
+    def of(self, contender: Contender) -> Target:
+        """The same server, asked for other paths."""
+        return Target(contender, self._port, self._child)
 
     def load(self, seconds: int, *, rate: int = 0) -> Load:
         """Ask for the paths; see `bench.load`. Raises BenchError unless all are answered well."""
@@ -76,7 +82,7 @@ class Target:
 
     def cpu_s(self) -> float:
         """What gunicorn and its workers have used of the processors so far, in seconds."""
-        master = psutil.Process(self._child.process.pid)
+        master = psutil.Process(self.pid)
         times = [process.cpu_times() for process in (master, *master.children())]
         return float(sum(one.user + one.system for one in times))
 

@@ -165,15 +165,16 @@ def world(**overrides: str) -> Iterator[World]:
 
 
 def wait_for(
-    condition: Callable[[], bool], what: str, *needed: Child, poll_s: float = 0.005
+    condition: Callable[[], bool], what: str, *needed: Child, poll_s: float = 0.005,
+    within_s: float = PATIENCE_S,
 ) -> None:
     """Wait, bounded. Raises BenchError that names what never came, or the child that ended."""
-    give_up_s = time.monotonic() + PATIENCE_S
+    give_up_s = time.monotonic() + within_s
     while not condition():
         for child in needed:
             child.check()
         if time.monotonic() > give_up_s:
-            raise BenchError(f"{what} did not come within {PATIENCE_S:.0f} s")
+            raise BenchError(f"{what} did not come within {within_s:.0f} s")
         time.sleep(poll_s)
 
 

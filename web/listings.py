@@ -8,13 +8,13 @@ Valkey.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
 
 import msgspec
+from isal import isal_zlib
 
 from catalogue.follower import Follower, Snapshot
 from catalogue.recommender import Recommender, Scores
@@ -29,9 +29,11 @@ from web.listing_view import FACET_SHOWN, html
 KEPT_MAX_BYTES = 16 * 1024 * 1024
 # Every active hotel of the usual limit: pages of some 3 kB and cards of 1.2 kB.
 KEPT_HOTELS_MAX = 12_000
-# Listings change with every change of a hotel, so they are compressed for speed: level 1 makes
-# them a fifth larger than level 6 in a third of the time (measured).
+# Listings change with every change of a hotel, so they are compressed for speed: they are an eighth
+# larger than by zlib at level 6 in a quarter of the time, and as large as by its level 1 in half of
+# it (measured).
 GZIP_LEVEL = 1
+_AS_GZIP = 16 + isal_zlib.MAX_WBITS
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -218,7 +220,7 @@ def _size(name: str, copy: _Copy) -> int:
 
 def _made(body: bytes) -> Kept:
     etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    return Kept(gzip.compress(body, GZIP_LEVEL, mtime=0), etag)
+    return Kept(isal_zlib.compress(body, GZIP_LEVEL, _AS_GZIP), etag)
 
 
 def _found(

@@ -86,6 +86,17 @@ def test_freshness_of_changes_one_by_one_and_all_at_once(tmp_path: Path) -> None
     assert_drawn(tmp_path / "bench-freshness.svg", report, "change_to_page_ms_p99")
 
 
+def test_growth_builds_and_asks_for_few_and_many() -> None:
+    report = bench("growth", "--few", "60", "--many", "120", "--seconds", "1", "--rate", "20")
+    for size in ("few", "many"):
+        assert min(report[f"{name}_{size}"] for name in (
+            "rebuild_s", "consumer_mb", "valkey_mb", "web_worker_mb", "listing_p99_ms")) > 0
+    # More hotels are there, and not the same again.
+    assert report["valkey_mb_many"] > report["valkey_mb_few"]
+    assert report["listing_p99_ratio"] == pytest.approx(
+        report["listing_p99_ms_many"] / report["listing_p99_ms_few"], rel=0.05)
+
+
 def test_without_wrk_it_says_how_to_get_it(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "bench", "accept"], cwd=ROOT, timeout=30,
                           capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)})
