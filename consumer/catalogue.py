@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from catalogue import documents as d
 from catalogue import payloads
-from catalogue.assembly import Unfit, Vocabulary, second
+from catalogue.assembly import Facts, Unfit, Vocabulary, second
 from catalogue.finishing import finish
 from catalogue.shelf import Standing, entry_of
 from catalogue.shelf_writer import OlderThanShown, Put, ShelfWriter
@@ -39,6 +39,11 @@ READ_AT_ONCE = 200
 # Valkey answers nobody while it writes: a script with 200 pages kept visitors waiting for 40 ms,
 # one with 25 for 2 ms, and all of them took as long (measured).
 PUT_AT_ONCE = 25
+# A batch that touches more hotels than are read at once is built gently: after each of them the
+# consumer rests for half of the time that it took. Processes that answer requests are not kept
+# waiting by a neighbour that computes for seconds: while all of 10,000 prices change on two cores,
+# pages take 8 to 10 ms (p99) instead of 14, and the change takes 16 s instead of 11 (measured).
+REST_FACTOR = 0.5
 # Changes that touch no hotel move the token too, this often: MongoDB forgets old ones.
 TOKEN_EVERY_S = 10.0
 
@@ -176,7 +181,8 @@ class CatalogueConsumer:
         ids = self._hotels_of(touched, look_for_others=opened or d.HOTELS in touched)
         seq, left = standing.seq, len(ids)
         for some in _chunks(sorted(ids), READ_AT_ONCE):
-            for puts in _chunks(self._built(some, self._today()), PUT_AT_ONCE):
+            built = self._built(some, self._today(), gently=len(ids) > READ_AT_ONCE)
+            for puts in _chunks(built, PUT_AT_ONCE):
                 left -= len(puts)
                 seq = self._shelf.put(standing.generation, puts, version=moment, seq=seq,
                                       token="" if left else token)
@@ -226,24 +232,30 @@ class CatalogueConsumer:
             self._namesakes = seconds
         return ids
 
-    def _built(self, hotel_ids: Sequence[str], day: dt.date) -> list[Put]:
+    def _built(
+        self, hotel_ids: Sequence[str], day: dt.date, *, gently: bool = False
+    ) -> list[Put]:
         """The finished pages of these hotels."""
         shown = [one for one in hotel_ids if one in self._active]
         facts = self._source.facts(shown, today=day)
         puts = []
         for hotel_id in hotel_ids:
-            if hotel_id not in facts:
-                puts.append(Put(hotel_id, "", None))
-                continue
-            first = self._namesakes.get(hotel_id)
-            made = second(first) if first else finish(
-                facts[hotel_id], self._words, today=day, currency=self._currency)
-            if isinstance(made, Unfit):
-                log.warning("hotel %s cannot be shown: %s", hotel_id, made.reason)
-                puts.append(Put(hotel_id, "", None, made.reason))
-            else:
-                puts.append(Put(hotel_id, made.slug, entry_of(made.payload)))
+            began_s = time.monotonic()
+            puts.append(self._finished(hotel_id, facts.get(hotel_id), day))
+            if gently:
+                self._stop.wait(REST_FACTOR * (time.monotonic() - began_s))
         return puts
+
+    def _finished(self, hotel_id: str, facts: Facts | None, day: dt.date) -> Put:
+        if facts is None:
+            return Put(hotel_id, "", None)
+        first = self._namesakes.get(hotel_id)
+        made = second(first) if first else finish(
+            facts, self._words, today=day, currency=self._currency)
+        if isinstance(made, Unfit):
+            log.warning("hotel %s cannot be shown: %s", hotel_id, made.reason)
+            return Put(hotel_id, "", None, made.reason)
+        return Put(hotel_id, made.slug, entry_of(made.payload))
 
     def _prepare(self) -> None:
         """What a rebuild and a feed begin with. A collection may have been dropped meanwhile, or
