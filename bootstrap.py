@@ -75,6 +75,18 @@ def _valkey(variable: str, url: str, connections: int) -> redis.Redis:
     return redis.Redis(connection_pool=pool)
 
 
+def valkey_clock(client: redis.Redis) -> Callable[[], int]:
+    """Milliseconds since 1970 by this Valkey. What one machine wrote down and another compares is
+    read from one clock. Calling it may raise EngineAway.
+    """
+    def now_ms() -> int:
+        with valkey_errors():
+            seconds, micros = client.time()
+        return int(seconds * 1_000 + micros // 1_000)
+
+    return now_ms
+
+
 def connect_mongo(settings: Settings) -> MongoClient[Document]:
     """A client without retries: an answer that is not known is decided again by the consumer."""
     if not settings.mongo_url:
@@ -213,11 +225,6 @@ def fetcher(
     owner: str,
 ) -> Fetcher:
     """What a fetch worker of these suppliers does with its jobs; `client` is search's."""
-    def now_ms() -> int:
-        with valkey_errors():
-            seconds, micros = client.time()
-        return int(seconds * 1_000 + micros // 1_000)
-
     threads = max(settings.fetch_threads, settings.loader_threads_max)
     kept = interaction_log(settings, client)
     gate = vendor_gate(settings, client, stop, owner=owner)
@@ -231,7 +238,7 @@ def fetcher(
          if comes_hotel_by_hotel(adapters[name])},
         attempts=settings.fetch_attempts,
         stop=stop,
-        now_ms=now_ms,
+        now_ms=valkey_clock(client),
         # The second process of a fetch worker does not end the way on which it would be done.
         last=kept.close,
     )

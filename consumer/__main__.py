@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+import redis
 
 import bootstrap
 import shapes
@@ -150,7 +151,7 @@ def _reservation(settings: Settings, stop: threading.Event) -> Consumer:
     )
     return ReservationConsumer(
         bootstrap.reservation_work(settings, client, _own_name()),
-        Saga(store, supplier, _stays(settings, threads, stop)),
+        Saga(store, supplier, _stays(settings, client, threads, stop)),
         threads=threads,
         bury_after_deliveries=settings.bury_after_deliveries,
         dead_letters_max=settings.dead_letters_max,
@@ -277,8 +278,12 @@ def _interactions(settings: Settings, stop: threading.Event) -> Consumer:
     )
 
 
-def _stays(settings: Settings, threads: int, stop: threading.Event) -> Stays:
-    """Every supplier of rates, with waits of its own: a hold must outlast them."""
+def _stays(
+    settings: Settings, orders: redis.Redis, threads: int, stop: threading.Event
+) -> Stays:
+    """Every supplier of rates, with waits of its own: a hold must outlast them. The time is that of
+    the Valkey of orders, by which is written down since when something is owed.
+    """
     from consumer.stays import Stays
 
     timeout_s = settings.rate_book_timeout_s
@@ -295,7 +300,7 @@ def _stays(settings: Settings, threads: int, stop: threading.Event) -> Stays:
         attempts=settings.supplier_attempts,
         backoff_max_s=settings.supplier_backoff_max_s,
         stop=stop,
-        now_ms=lambda: time.time_ns() // 1_000_000,
+        now_ms=bootstrap.valkey_clock(orders),
     )
 
 

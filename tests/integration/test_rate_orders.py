@@ -9,13 +9,22 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
+import msgspec
 import pytest
 import requests
 
+import bootstrap
 from booking import commands
-from booking.commands import CancelOrder, Compensate, ExpireHold, ReserveStay
+from booking.commands import (
+    CancelOrder,
+    Compensate,
+    ExpireHold,
+    ReservationCompensated,
+    ReserveStay,
+)
 from booking.intake import KeyReused
 from booking.model import STAY_ONLY, Guest, RateFacts, RateOffer, Reason, State
+from consumer.__main__ import _stays
 from consumer.reservation import Saga
 from consumer.stays import Stays
 from errors import SupplierAway
@@ -28,6 +37,7 @@ from tests.integration.test_rate_suppliers import (  # noqa: F401 (fixtures)
     simulator,
     switched,
 )
+from tests.rate_orders import placed
 from tests.rate_suppliers import suppliers_at
 from tests.simulator_fixtures import SimulatorProcess
 
@@ -275,3 +285,33 @@ def test_a_key_brings_its_order_again_also_after_the_search_has_gone(world: Worl
     assert world.intake.accepted_before(rate.facts.id, "a@example.org", Guest(), "new") is None
     with pytest.raises(KeyReused):
         world.intake.accepted_before(rate.facts.id, "b@example.org", Guest(), "key")
+
+
+def test_a_worker_whose_clock_is_ahead_believes_no_vendor_too_early(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is owed carries the time of Valkey: by its own, all requests would be over long ago."""
+    class Forgetful:
+        name = "hotelbeds"
+
+        def cancel(self, order_id: str, email: str, number: str) -> bool:
+            return False  # there is nothing, up to now
+
+    class Gate:
+        def call(self, supplier: object, *, until_s: float) -> nullcontext[None]:
+            return nullcontext()
+
+    monkeypatch.setattr(bootstrap, "rate_suppliers", lambda *_, **__: {"hotelbeds": Forgetful()})
+    monkeypatch.setattr(bootstrap, "vendor_gate", lambda *_: Gate())
+    booking = world.consumer()
+    world.push(placed(), CancelOrder(order_id="A"))
+    world.settle(booking)
+    owing = world.order("A")
+    assert owing.owed == STAY_ONLY
+    tomorrow_ns = time.time_ns() + 86_400 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: tomorrow_ns)
+    stays = _stays(world.settings, world.valkey, 1, threading.Event())
+    job = Compensate(order_id="A", parts=STAY_ONLY, supplier="hotelbeds")
+    assert stays.compensate(job, owing) is None
+    long_ago = msgspec.structs.replace(owing, owed_since_ms=0)
+    assert stays.compensate(job, long_ago) == ReservationCompensated(order_id="A")
