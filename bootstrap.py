@@ -48,12 +48,18 @@ def connect_search_valkey(settings: Settings, *, connections: int = 16) -> redis
     return _valkey("SEARCH_REDIS_URL", settings.search_valkey_url, connections)
 
 
-def connect_catalogue_valkey(settings: Settings, *, connections: int = 16) -> redis.Redis:
-    """The Valkey of the catalogue: finished pages and the listing."""
-    return _valkey("CATALOGUE_REDIS_URL", settings.catalogue_valkey_url, connections)
+def connect_catalogue_valkey(
+    settings: Settings, *, connections: int = 16, patience_s: float | None = None
+) -> redis.Redis:
+    """The Valkey of the catalogue: finished pages and the listing. `patience_s` is the longest wait
+    for an answer, for what matters less than whoever waits for it.
+    """
+    return _valkey("CATALOGUE_REDIS_URL", settings.catalogue_valkey_url, connections, patience_s)
 
 
-def _valkey(variable: str, url: str, connections: int) -> redis.Redis:
+def _valkey(
+    variable: str, url: str, connections: int, patience_s: float | None = None
+) -> redis.Redis:
     if not url:
         raise SettingsError(
             f"{variable} is not set and no embedded Valkey is running: start "
@@ -65,7 +71,7 @@ def _valkey(variable: str, url: str, connections: int) -> redis.Redis:
             max_connections=connections,
             timeout=CONNECT_TIMEOUT_S,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=ANSWER_TIMEOUT_S,
+            socket_timeout=patience_s or ANSWER_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             retry_on_error=[],
             health_check_interval=0,

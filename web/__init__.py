@@ -38,6 +38,8 @@ from web.services import Services
 from web.sessions import CheapSessions
 from web.throttle import MissThrottle, SearchThrottle
 
+# An order that is accepted waits no longer than this until its buyer is noted.
+FEEDBACK_PATIENCE_S = 0.25
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -100,7 +102,12 @@ def build_app(settings: Settings) -> Flask:
         lowest=LowestRates(search_valkey),
         catalogue=catalogue,
         listings=listings,
-        feedback=FeedbackTeller(catalogue_valkey, most_waiting=settings.feedback_max_waiting),
+        feedback=FeedbackTeller(
+            bootstrap.connect_catalogue_valkey(
+                settings, connections=settings.web_threads + 4, patience_s=FEEDBACK_PATIENCE_S
+            ),
+            most_waiting=settings.feedback_max_waiting,
+        ),
         gates=partial(bootstrap.closed_gates, settings, search_valkey),
     )
     for blueprint in (api, search_api, hotels_api, health, pages, rate_pages, search_pages,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
@@ -156,3 +158,23 @@ def test_the_api_takes_a_package_or_a_rate_and_says_what_to_mend(
     status, body = order(ann, rate_id=rate.rate_id)
     assert (status, body["type"]) == (404, "/problems/rate-gone")
     assert "Search again" in str(body["detail"])
+
+
+def test_an_accepted_order_is_answered_while_the_catalogues_valkey_hangs(
+    settings: Settings, road: World, rate: OfferedRate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a buyer booked is told there too, and matters less than the answer."""
+    monkeypatch.setattr(bootstrap, "ANSWER_TIMEOUT_S", 60.0)
+    answers: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        visitor = build_app(
+            msgspec.structs.replace(settings, catalogue_redis_url=address)
+        ).test_client()
+        body = {"email": ANN, "rate_id": rate.rate_id}
+        asking = threading.Thread(daemon=True, target=lambda: answers.append(
+            visitor.post("/api/orders", json=body).status_code
+        ))
+        asking.start()
+        asking.join(20)
+    assert answers == [202]
