@@ -19,7 +19,9 @@ import pytest
 import redis
 import requests
 
+import bootstrap
 from errors import SupplierAway, SupplierDeclined, Throttled, TokenExpired
+from settings import load
 from suppliers.gate import VendorGate
 from suppliers.http import Exchange
 from suppliers.places import cities
@@ -237,6 +239,23 @@ def test_a_call_that_is_not_admitted_is_not_made(simulator: SimulatorProcess, na
     with pytest.raises(Throttled):
         supplier.cancel(uuid4().hex, HOLDER.email)
     assert calls(simulator, name) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_production_calls_a_supplier_within_its_gate_only(
+    simulator: SimulatorProcess, valkey: redis.Redis, name: str
+) -> None:
+    stop = threading.Event()
+    gate = VendorGate(valkey, failures=3, open_s=60.0, stop=stop)
+    settings = load({"SIMULATOR_URL": simulator.url}, find_engines=False)
+    supplier = bootstrap.rate_suppliers(settings, valkey, stop, pool_size=4, gate=gate)[name]
+    query, before = a_query(hotel_ids=("lisbon-1",)), calls(simulator, name)
+    [part] = parts_of(supplier, query)
+    with pytest.raises(RuntimeError, match="outside of its gate"):
+        gathered(supplier.fetch(query, part))
+    assert calls(simulator, name) == before
+    with gate.call(supplier, until_s=time.monotonic() + 60):
+        assert gathered(supplier.fetch(query, part))[0]
 
 
 @pytest.mark.parametrize("name", ["ascenda", "duffel_stays", "perhotel"])
