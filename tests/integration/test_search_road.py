@@ -172,6 +172,19 @@ def test_without_fetch_workers_it_ends_at_its_deadline_and_says_who_is_missing(
         assert states.pop("duffel_stays") in {"failed", "timed_out"}
         assert states == dict.fromkeys(set(ADAPTERS) - {"duffel_stays"}, "done") | {
             "ascenda": "timed_out"}
+        # Killed in the middle, and nobody in its place.
+        query = road.search("madrid")
+        eventually(lambda: road.read(query).suppliers, 20, "it is planned")
+        road.kill("fetch")
+        before = road.read(query)
+        entry = road.completed(query, within_s=20)
+        assert entry.stored[:before.count] == before.stored, "what came stays as it was"
+        missing = {name for name, one in entry.suppliers.items()
+                   if one.state is SupplierState.TIMED_OUT}
+        assert {"ascenda", "duffel_stays"} <= missing
+        assert {one.state for name, one in entry.suppliers.items() if name not in missing} <= {
+            SupplierState.DONE}
+        road.start("fetch-2")
         road.simulator.kill()
         entry = road.completed(road.search("porto"), within_s=20)
         assert {one.state for one in entry.suppliers.values()} <= {
