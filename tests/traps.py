@@ -18,7 +18,8 @@ QUEUE_CALLS = ("acquire", "renew", "wait", "take", "take_behind", "tell", "known
                "reservations_waiting")  # fmt: skip
 STORE_CALLS = ("read_packages", "read_orders", "live_units", "all_live_units", "highest_slots",
                "taken_slots", "expired_holds", "owed_before", "_update", "_insert")  # fmt: skip
-BULK_WRITES = ("_update", "_insert")
+# Of these a part can be done when their caller dies.
+BULK_WRITES = ("_update", "_insert", "_enqueue")
 
 
 class Killed(BaseException):
@@ -70,7 +71,7 @@ class Trap:
         if here.when == "half":
             items = args[0]
             if len(items) > 1:
-                run(items[: len(items) // 2])
+                run(items[: len(items) // 2], *args[1:], **kwargs)
         elif here.when == "after":
             run(*args, **kwargs)
         raise self._error(f"{here}")

@@ -233,7 +233,7 @@ def test_a_killed_search_consumer_plans_nothing_twice(
 def test_wherever_the_search_consumer_dies_each_part_waits_once(
     settings: Settings, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after each of its calls in turn, and followed by another."""
+    """Killed after each of its calls in turn, or halfway, and followed by another."""
     monkeypatch.setattr("consumer.search.BEAT_S", 0.01)
     day = dt.date(2027, 3, 1)
     query = SearchQuery("lisbon", day, day + dt.timedelta(2), 2)
@@ -267,8 +267,8 @@ def test_wherever_the_search_consumer_dies_each_part_waits_once(
 
         watched = Trap()
         planned = told(watched)
-        points = watched.points("after")
-        assert len(points) >= 10
+        points = watched.points("half", "after")
+        assert len(points) >= 6
         for point in points:
             trap = Trap(point)
             assert told(trap) == planned, point
