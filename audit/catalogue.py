@@ -188,7 +188,7 @@ class CatalogueAuditor:
 
     def _look(self, shown: Shown) -> _Expected:
         expected = _Expected()
-        ids = self._documents.shown_ids()
+        ids = self._documents.shown_ids(shown.active_max)
         words, day = self._documents.words(), dt.date.fromisoformat(shown.day)
         with self._progress("hotels", len(ids)) as bar:
             for first in range(0, len(ids), _AT_ONCE):

@@ -120,11 +120,14 @@ class HotelDocuments:
         except (EngineUnfit, ValueError, TypeError):
             return None
 
-    def shown_ids(self) -> list[str]:
-        """Of the active hotels those that came first, as many as may be shown."""
+    def shown_ids(self, active_max: int | None = None) -> list[str]:
+        """Of the active hotels those that came first, as many as may be shown: by the limit of
+        the consumer that builds, since a shell may have another; else by ours.
+        """
         with mongo_errors():
             found = self._database[d.HOTELS].find({"active": True}, {"_id": 1})
-            first = found.sort([("created_at", 1), ("_id", 1)]).limit(self._active_max)
+            first = found.sort([("created_at", 1), ("_id", 1)]).limit(
+                self._active_max if active_max is None else active_max)
             return [one["_id"] for one in first if isinstance(one["_id"], str)]
 
     def words(self) -> Vocabulary:

@@ -30,6 +30,7 @@ class Shown(msgspec.Struct, frozen=True):
     building: str
     asked: bool
     holder: str
+    active_max: int | None
 
 
 class Shelved(NamedTuple):
@@ -59,7 +60,8 @@ class Shelf:
             return None
         texts = {name: state.get(name.encode(), b"").decode(errors="replace")
                  for name in ("generation", "seq", "token", "version", "day", "building")}
-        return Shown(**texts, asked=b"wanted" in state, holder=(holder or b"").decode())
+        return Shown(**texts, asked=b"wanted" in state, holder=(holder or b"").decode(),
+                     active_max=int(state[b"active_max"]) if b"active_max" in state else None)
 
     def some(self, generation: str, hotels: Mapping[str, str]) -> dict[str, Shelved]:
         """What stands there of these hotels (id -> address)."""

@@ -165,6 +165,18 @@ def test_a_new_generation_passes_while_the_old_one_is_removed(audited: Audited) 
     assert audited.look()[0] == 0
 
 
+@pytest.mark.parametrize("shell", ["7", "1000"])
+def test_the_limit_is_that_of_the_consumer_whatever_this_shell_has(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    monkeypatch.setenv("CATALOGUE_ACTIVE_MAX", shell)
+    audited.consumer.leave()
+    audited.consumer = audited.world.consumer("few", active_max=24)
+    audited.build()
+    code, answer = audited.look()
+    assert (code, answer["hotels"]) == (0, 24), answer
+
+
 def test_no_hotels_and_no_catalogue_pass(audited: Audited) -> None:
     audited.valkey.flushdb()
     audited.documents[d.HOTELS].delete_many({})
