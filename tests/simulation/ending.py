@@ -54,7 +54,7 @@ class Ending:
                 return f"{order_id} is {order['state']}"
             if order.get("owed"):
                 return f"{order_id} owes {order['owed']}"
-        if drift := self._drift():
+        if drift := self.drift():
             return drift
         return ""
 
@@ -65,7 +65,7 @@ class Ending:
             ensure(order_id in self._orders, "accepted and lost", lambda o=order_id: o)
             self._check_status(order_id)
         self._check_supplier()
-        ensure(not self._drift(), "projection drifted", self._drift)
+        ensure(not self.drift(), "projection drifted", self.drift)
         counters = {k.decode(): int(v) for k, v in (self._valkey.peek(COUNTERS) or {}).items()}
         ensure(counters.get("pushed") == counters.get("applied") and not counters.get("bytes"),
                "counters", lambda: f"at rest they say {counters}")
@@ -108,7 +108,7 @@ class Ending:
                    lambda r=road, b=booked: f"{r}: booked {sorted(b - confirmed)} too many, "
                                             f"{sorted(confirmed - b)} missing")  # fmt: skip
 
-    def _drift(self) -> str:
+    def drift(self) -> str:
         """Where the shelf shows something else than packages and live orders say."""
         live: Counter[int] = Counter(
             order["package_id"] for order in self._orders.values() if order["state"] in LIVE

@@ -29,7 +29,7 @@ FOLLOWS = {
 }
 ROAD = b"{booking}:"
 JOBS, INFLIGHT, COUNTERS, DEAD = (ROAD + n for n in (b"jobs", b"inflight", b"counters", b"dead"))
-LEASE = ROAD + b"lease"
+LEASE, BATCH = ROAD + b"lease", ROAD + b"batch"
 SECOND_ROAD = "R"  # orders of a road that should not be there; nobody reserves for them
 WAITING = ROAD + b"reservations"
 STATUS = ROAD + b"status:"
@@ -52,7 +52,7 @@ def ensure(holds: object, rule: str, detail: Callable[[], str]) -> None:
 class Watch:
     """The invariants, and what they have to remember."""
 
-    def __init__(self, now_us: Callable[[], int]) -> None:
+    def __init__(self, now_us: Callable[[], int], beat_us: int) -> None:
         self.queued: set[str] = set()  # every order that ever stood on the list
         self.accepted_us: dict[str, int] = {}
         self.steps = 0
@@ -61,6 +61,15 @@ class Watch:
         self._slots: dict[str, str] = {}
         self._told: dict[bytes, str] = {}
         self._stranger = ""
+        # Where the shelf shows another world than the documents; "" for a world with two writers,
+        # where nobody can know what is left.
+        self.drift: Callable[[], str] = lambda: ""
+        self._beat_us = beat_us
+        self._changed_us = 0  # when any document last did
+        self._seen_us = -1  # the change after which the shelf was looked at
+        self._taking = False
+        self._idle: bytes | None = None  # the batch without a job that is being told
+        self._taken_us: dict[bytes, int] = {}
         # package -> (since, quota or None, limit or None), oldest first
         self._offers: dict[int, list[tuple[int, int, int]]] = {}
 
@@ -77,6 +86,7 @@ class Watch:
 
     def package_changed(self, _: Document | None, after: Document | None) -> None:
         """Remember what was on offer, and since when."""
+        self._changed_us = self._now_us()
         if after is not None:
             limit = after.get("limit_per_customer") or 0
             self._offers.setdefault(after["_id"], []).append(
@@ -86,6 +96,7 @@ class Watch:
     def order_changed(self, before: Document | None, after: Document | None) -> None:
         """One order was written."""
         self.steps += 1
+        self._changed_us = self._now_us()
         assert after is not None
         order_id = after["_id"]
         states = [line["state"] for line in after["history"]]
@@ -201,12 +212,19 @@ class Watch:
         name, args = script_call(command)
         stranger = name in ("take", "tell") and args[0] != self._valkey.peek(LEASE)
         self._stranger = f"{name} by {args[0]!r}" if stranger else ""
+        self._taking = name == "take"
+        self._idle = args[1] if name == "tell" and args[5] == b"0" else None
 
     def valkey_wrote(self, touched: Iterable[bytes]) -> None:
         """One command or script has written these keys."""
         self.steps += 1
         ensure(not self._stranger, "written without the lease",
                lambda: f"{self._stranger}, the lease is {self._valkey.peek(LEASE)!r}")
+        if self._taking:
+            number = (self._valkey.peek(BATCH) or {}).get(b"number", b"")
+            self._taken_us.setdefault(number, self._now_us())
+        if self._idle is not None and BATCH in touched:
+            self._check_shelf(self._idle)
         lists = False
         for key in sorted(touched):
             if key.startswith(STATUS):
@@ -214,6 +232,16 @@ class Watch:
             lists = lists or key in (JOBS, INFLIGHT, WAITING, COUNTERS) or key.startswith(WORKER)
         if lists:
             self._check_lists()
+
+    def _check_shelf(self, number: bytes) -> None:
+        """When all stands still, what an idle consumer tells is what is.
+
+        It reads the packages once a beat: of a change two beats before this batch it has read.
+        """
+        quiet_since_us = self._taken_us.get(number, 0) - 2 * self._beat_us
+        if self._changed_us <= quiet_since_us and self._seen_us != self._changed_us:
+            self._seen_us = self._changed_us
+            ensure(not self.drift(), "told what is not so", self.drift)
 
     def _check_status(self, key: bytes) -> None:
         """Nothing is told that is not written, and nothing is taken back."""

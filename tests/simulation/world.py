@@ -57,7 +57,7 @@ class World:
     ) -> None:
         self.kernel = Kernel(trace)
         self.rng = rng
-        self.watch = Watch(lambda: self.kernel.now_us)
+        self.watch = Watch(lambda: self.kernel.now_us, ms(profile.limits.beat_ms))
         self.network = Network(self.kernel, weather, rng)
         self.valkey = ValkeyServer(
             "valkey", self.kernel, rng, self.watch.valkey_asked, self.watch.valkey_wrote
@@ -70,6 +70,8 @@ class World:
                         for name, market in self.markets.items()}
         self.watch.attach(self.valkey, self.mongo, book, self.markets)
         self.ending = Ending(self.valkey, self.mongo, book, self.markets, self.watch)
+        if not profile.second_road:
+            self.watch.drift = self.ending.drift
         self.around = Surroundings(self.network, self.valkey, self.mongo, self.outside,
                                    self.vendors, profile)
         self.operator = Operator(self.mongo, packages, profile.operator_moves, rng)
