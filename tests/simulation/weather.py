@@ -18,7 +18,7 @@ from tests.simulation.vendors import VENDORS
 PATIENCE_MS = 10_000  # the clients' own timeout
 VENDOR_PATIENCE_MS = 2_000  # the same for calls to vendors of rates
 # Kinds of calls: a seed may leave one in peace, or hit it at every other turn.
-FOCUSES = ("take", "read", "write", "tell", "supplier", "idle", "other")
+FOCUSES = ("take", "read", "insert", "update", "tell", "supplier", "idle", "other")
 RATE_MAX = 0.15  # above it nothing gets done that could go wrong
 # What comes late finds out more than what is merely lost.
 _OFTEN = {
@@ -27,7 +27,7 @@ _OFTEN = {
     Fault.LATE_TWICE: 2, Fault.TWICE: 2,
 }  # fmt: skip
 _KINDS = {
-    "take": "take", "tell": "tell", "find": "read", "bulk_write": "write", "BRPOP": "idle",
+    "take": "take", "tell": "tell", "find": "read", "bulk_write": "insert", "BRPOP": "idle",
     "acquire": "idle", "INFO": "idle", "POST": "supplier", "DELETE": "supplier",
     "GET": "supplier",
 }  # fmt: skip
@@ -174,7 +174,7 @@ def _ends_come_late(profile: Profile) -> Profile:
         limits=msgspec.structs.replace(profile.limits, lease_ms=2_000, beat_ms=200),
         booking_consumers=1, packages=1, rate_share=0.0, flight_failure_rate=0.5,
         arrive_within_s=4.0, storm_s=6.0, fault_rate=0.05,
-        focus={**dict.fromkeys(FOCUSES, 0.0), "write": 3.0}, fates={Fault.LATE: 1},
+        focus={**dict.fromkeys(FOCUSES, 0.0), "update": 3.0}, fates={Fault.LATE: 1},
         leg_ms={**profile.leg_ms, "valkey": 0.2, "mongo": 60.0, "supplier": 40.0}, late_ms=70.0,
         slow_rate=0.0, kill_every_s=1_000.0, pause_every_s=1_000.0, jump_every_s=1_000.0,
         restart_every_s=1_000.0,
@@ -248,8 +248,10 @@ class Storm:
         the next try, or for some time, or for ages.
         """
         rng, leg_ms = self._rng, self._profile.leg_ms[server.name]
-        next_try_ms = 200 + 20 * leg_ms
-        scale_ms = rng.choice((next_try_ms, self._profile.late_ms, 10 * self._profile.late_ms))
+        if server.name not in VENDORS and rng.random() < 0.4:
+            # A booking consumer pauses, takes, and reads four times before it decides again.
+            return ms((200 + 10 * leg_ms) * (0.5 + 0.5 * rng.random()))
+        scale_ms = rng.choice((self._profile.late_ms, 10 * self._profile.late_ms))
         if server.name in VENDORS:
             # What is not settled by a tombstone is settled by time: no call is on its way longer.
             scale_ms = min(scale_ms, VENDOR_PATIENCE_MS)
@@ -276,6 +278,8 @@ class Storm:
         if self.calm:
             return Fault.NONE
         kind = _KINDS.get(label.partition(" ")[0], "other")
+        if kind == "insert" and "update" in label:
+            kind = "update"
         if self._rng.random() >= self._rates[kind]:
             return Fault.NONE
         [fate] = self._rng.choices(self._fates, self._weights)
