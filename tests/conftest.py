@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 from pymongo import MongoClient
@@ -18,6 +19,14 @@ from embedded import RunningEngines
 from embedded.ports import free_port
 from settings import Settings
 from tests.booking_world import World
+
+
+# A slow machine is no finding, and what one run finds, every run finds.
+hypothesis.settings.register_profile(
+    "berth", deadline=None, derandomize=True, database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("berth")
 
 
 @pytest.fixture(scope="session")

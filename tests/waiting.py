@@ -9,16 +9,20 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _POLL_S = 0.02
+PATIENCE_S = 20.0
 
 
 def eventually(
-    condition: Callable[[], T], within_s: float = 5.0, message: str = "", *, poll_s: float = _POLL_S
+    condition: Callable[[], T], within_s: float = PATIENCE_S, message: str = "", *,
+    poll_s: float = _POLL_S,
 ) -> T:
     """Call `condition` until it returns something true, and return that.
 
     A condition that raises AssertionError is not yet true; any other error is the test's own.
-    Fails with `message` and what the condition said last when `within_s` have passed.
+    Fails with `message` and what the condition said last when `within_s` have passed, but not
+    before PATIENCE_S: on a busy machine a shorter wait tries the machine.
     """
+    within_s = max(within_s, PATIENCE_S)
     deadline = time.monotonic() + within_s
     while True:
         try:

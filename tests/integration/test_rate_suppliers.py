@@ -28,6 +28,7 @@ from suppliers.places import cities
 from suppliers.planning import parts_of
 from suppliers.rates import Board, Holder, Rate, RateQuery, RateSupplier
 from suppliers.registry import ADAPTERS
+from suppliers.simulator.vendors.gate import HANG_S
 from tests.rate_suppliers import LocalTokens, gathered, suppliers_at, told
 from tests.simulator_fixtures import SimulatorProcess, running_simulator
 
@@ -288,13 +289,13 @@ def test_a_poll_that_never_ends_is_given_up_and_a_stop_ends_it_at_once(
     begun = time.monotonic()
     with pytest.raises(SupplierAway, match="not completed"):
         fetched(adapters["ascenda"], query)
-    assert 0.3 <= time.monotonic() - begun < 2
+    assert 0.3 <= time.monotonic() - begun < 15, "half of what the supplier would take"
     stop = threading.Event()
     stop.set()
-    adapters, _ = suppliers_at(simulator.url, stop=stop, poll_s=5.0)
+    adapters, _ = suppliers_at(simulator.url, stop=stop, poll_s=60.0)
     with pytest.raises(SupplierAway, match="stopped"):
         fetched(adapters["ascenda"], query)
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 45, "less than one poll"
 
 
 def test_connections_are_kept(simulator: SimulatorProcess) -> None:
@@ -323,7 +324,7 @@ def test_a_fault_is_retryable_and_ends_in_time(
     with pytest.raises(SupplierAway) as raised:
         fetched(adapters[name], query)
     assert raised.value.retryable
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < HANG_S / 2
     switched(simulator, name, **{fault: 0})
     assert fetched(adapters[name], query)
 
@@ -442,7 +443,7 @@ def test_every_call_is_observed_also_one_that_fails(simulator: SimulatorProcess)
     assert b'"checkIn"' in seen[0].request_body
     assert b'"rateKey"' in seen[0].response_body
     assert seen[1].error
-    assert 0.3 <= seen[1].latency_s < 2
+    assert 0.3 <= seen[1].latency_s < HANG_S / 2
 
 
 # --- recheck and booking --------------------------------------------------------------------------
