@@ -20,7 +20,6 @@ from embedded.ports import free_port
 from settings import Settings
 from tests.booking_world import World
 
-
 # A slow machine is no finding, and what one run finds, every run finds.
 hypothesis.settings.register_profile(
     "berth", deadline=None, derandomize=True, database=None,
