@@ -24,7 +24,8 @@ from settings import Settings, load
 from suppliers.fetching import FetchPart, query_of
 from suppliers.http import Exchange
 from suppliers.interactions import InteractionLog
-from suppliers.rates import Holder, Part, Rate, RateSupplier, parts_of
+from suppliers.planning import parts_of
+from suppliers.rates import Holder, Part, Rate, RateSupplier
 from suppliers.redaction import Interaction
 from suppliers.registry import ADAPTERS
 from tests.rate_suppliers import gathered, suppliers_at
