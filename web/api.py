@@ -95,7 +95,8 @@ def packages() -> Response:
      Answer(422, "A field is missing, unknown or wrong"),
      Answer(503, "Too many orders wait; nothing was queued", headers=("Retry-After",))),
     parameters=(Parameter("Idempotency-Key", "header", _KEY,
-                          "The same key and body give the first answer again, for 24 hours",
+                          "The same key and body give the first answer again, for 24 hours, to "
+                          "whoever sends them: make it one that nobody guesses, such as a UUID",
                           required=False),),
     body=OrderRequest,
 ))
