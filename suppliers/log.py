@@ -24,8 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not chosen.supplier:
             print("\n".join(sorted(store.suppliers())) or "nothing is kept yet")
             return 0
+        one = None
         for one in _wanted(store, chosen):
             print(msgspec.json.encode(one).decode() if chosen.json else _line(one, chosen.bodies))
+        if one is None:
+            print("No such call in this time; without --supplier: whose calls there are.",
+                  file=sys.stderr)
     except BerthError as error:
         print(error, file=sys.stderr)
         return 1

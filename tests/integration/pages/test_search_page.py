@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import sys
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 import pytest
@@ -62,6 +63,14 @@ def test_the_empty_form_proposes_a_stay_and_begins_nothing(
     assert ann.page("/search?destination=lisbon").form("/search")["destination"] == (
         "Lisbon, Portugal")
     assert search_valkey.dbsize() == 0
+
+
+def test_from_a_chosen_hotel_it_goes_on_to_all_of_the_place(ann: Visitor) -> None:
+    page = look(ann, hotel_ids="lisbon-1")
+    assert "1 chosen hotel" in page.text
+    everywhere = urlsplit(page.by_id("everywhere")["href"])
+    assert dict(parse_qsl(everywhere.query)) == stay()
+    assert "chosen hotel" not in look(ann).text
 
 
 def test_it_fills_refreshes_itself_and_stops_when_complete(
