@@ -184,7 +184,7 @@ def test_the_reservation_consumer_tells_its_calls(
 ) -> None:
     """As production puts it together."""
     searching = suppliers_at(planted.simulator_url, environ=SECRETS)[0]
-    stays = _stays(planted, 2, threading.Event())
+    stays = _stays(planted, client, 2, threading.Event())
     for name in ADAPTERS:
         order, job = held(a_rate(searching[name]))
         assert isinstance(stays.reserve(order, job), ReservationConfirmed)
@@ -203,7 +203,7 @@ def test_the_fetch_worker_tells_its_calls(
     entries = bootstrap.search_entries(planted, client)
     entry = entries.begin(SEARCH)
     entries.plan(SEARCH.search_id, dict.fromkeys(ADAPTERS, 1))
-    fetcher = bootstrap.fetcher(planted, client, threading.Event(), owner="one")
+    fetcher = bootstrap.fetcher(planted, client, threading.Event(), ADAPTERS, owner="one")
     for name in ADAPTERS:
         fetcher.run(FetchPart(
             search_id=SEARCH.search_id, created_ms=entry.created_ms,
