@@ -251,6 +251,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(pattern="^[A-Z]{3}$", description="Currency that suppliers are asked for (ISO "
                                                     "4217); some answer in their own")
     ] = "EUR"
+    search_niceness: Annotated[
+        int, Meta(ge=0, le=19, description="How far searches step back when processors are short: "
+                                           "niceness of their consumer, the fetch workers and the "
+                                           "simulator")
+    ] = 10
 
     rate_suppliers: Annotated[
         str, Meta(pattern=r"^[a-z_,]*$", description="Rate suppliers that searches ask, names with "

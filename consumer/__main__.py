@@ -29,6 +29,7 @@ from queues.fitness import check_valkey, memory_percent
 from queues.keys import FEEDBACK, INTERACTIONS, SEARCH
 from queues.reliable import ReliableQueue
 from settings import Settings, load
+from suppliers.precedence import step_back
 from suppliers.registry import chosen
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ def _search(settings: Settings, stop: threading.Event) -> Consumer:
     from consumer.fetch_workers import FetchWorkersAlive
     from consumer.search import SearchConsumer
 
+    step_back(settings.search_niceness)
     client = bootstrap.connect_search_valkey(settings, connections=4)
     suppliers = chosen(settings)
     _collect_seldom()
@@ -225,6 +227,7 @@ def _search(settings: Settings, stop: threading.Event) -> Consumer:
 def _fetch(settings: Settings, stop: threading.Event) -> Consumer:
     from consumer.beside import Beside
 
+    step_back(settings.search_niceness)
     few = [name for name, one in chosen(settings).items() if not one.many_calls]
     many = [name for name, one in chosen(settings).items() if one.many_calls]
     if not few or not many:

@@ -13,6 +13,7 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from errors import SettingsError
 from settings import Settings, load
+from suppliers.precedence import step_back
 from suppliers.simulator.app import create_app
 from suppliers.simulator.book import Book
 
@@ -70,6 +71,7 @@ def main() -> int:
         settings = load()
     except SettingsError as error:
         parser.exit(2, f"{error}\n")
+    step_back(settings.search_niceness)
     SimulatorServer(settings).run()
     return 0
 
