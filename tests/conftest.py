@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,9 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("berth")
+
+# Tests run beside each other: what steps back for them would be waited for.
+os.environ.setdefault("SEARCH_NICENESS", "0")
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,8 @@ class SimulatorProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = data_dir / "simulator.log"
         self._environment = {
-            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            **{name: os.environ[name] for name in ("PATH", "HOME", "SEARCH_NICENESS")
+               if name in os.environ},
             "DATA_DIR": str(data_dir),
             "SIMULATOR_PORT": str(self.port),
             **QUIET,

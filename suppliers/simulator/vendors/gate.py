@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from flask import Blueprint, Response, g, request
@@ -15,6 +15,8 @@ from suppliers.simulator.vendors.answers import VendorRefusal
 from suppliers.simulator.vendors.conduct import VendorConduct, VendorSwitch
 
 HANG_S = 60.0
+# Of so many calls it is known how much longer they took than they were to take.
+LATE_KEPT = 1_000
 SLOW_BODY_STEPS = 120
 SLOW_BODY_STEP_S = 0.25
 
@@ -30,6 +32,7 @@ class Gate:
         self._at_once = 0
         self._at_once_peak = 0
         self._calls: Counter[str] = Counter()
+        self._late_ms: deque[float] = deque(maxlen=LATE_KEPT)
 
     @property
     def conduct(self) -> VendorConduct:
@@ -37,10 +40,12 @@ class Gate:
         return self._switch.now[self.vendor]
 
     def counts(self) -> dict[str, object]:
-        """Calls by route since the start, refused ones included, and most of them at once."""
+        """Calls by route since the start, refused ones included, and most of them at once; how
+        much longer than they were to take the latest ones took, by this process's own clock.
+        """
         with self._counting:
             return {"calls": dict(self._calls), "at_once": self._at_once,
-                    "at_once_peak": self._at_once_peak}
+                    "at_once_peak": self._at_once_peak, "late_ms": list(self._late_ms)}
 
     def latency_s(self) -> float:
         """The time that this call takes."""
@@ -88,11 +93,14 @@ class Gate:
         @section.teardown_request
         def leave(_: BaseException | None) -> None:
             if g.pop("counted", False):
+                due = g.pop("due", None)
                 with self._counting:
                     self._at_once -= 1
+                    if due is not None:
+                        self._late_ms.append(round(1e3 * (time.monotonic() - due), 2))
 
     def _enter(self, authorise: Callable[[], None], polled: bool) -> None:
-        conduct = self.conduct
+        conduct, begun_s = self.conduct, time.monotonic()
         with self._counting:
             self._calls[(request.endpoint or "").rpartition(".")[2]] += 1
             self._at_once += 1
@@ -105,7 +113,9 @@ class Gate:
         if self._drawn(conduct.hang_rate):
             self._hang()
         if not polled:
-            time.sleep(self.latency_s())
+            takes_s = self.latency_s()
+            g.due = begun_s + takes_s
+            time.sleep(takes_s)
         if self._drawn(conduct.fault_rate):
             raise VendorRefusal(503, "service_unavailable", "try again later")
 
