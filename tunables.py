@@ -255,7 +255,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Meta(ge=0, le=19, description="How far searches step back when processors are short: "
                                            "niceness of their consumer, the fetch workers and the "
                                            "simulator")
-    ] = 5
+    ] = 3
 
     rate_suppliers: Annotated[
         str, Meta(pattern=r"^[a-z_,]*$", description="Rate suppliers that searches ask, names with "

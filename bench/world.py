@@ -96,7 +96,9 @@ class World:
         with log.open("ab") as output:
             process = subprocess.Popen(  # noqa: PLW1509 (it only asks the kernel)
                 [sys.executable, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, start_new_session=True,
+                # A group of its own, to be ended together; one session, as in `make run`: who
+                # steps back for whom is settled within a session.
+                stdout=output, stderr=output, process_group=0,
                 env={**self.environment, **(changes or {})},
                 # Whoever ends the bench without mercy leaves no worker behind that asks for
                 # engines that are gone.
