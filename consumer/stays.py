@@ -24,13 +24,13 @@ from booking.commands import (
     ReserveStay,
 )
 from booking.model import STAY_ONLY, Guest, Order, RateOffer, Reason
-from errors import SupplierAway, SupplierDeclined, Throttled
+from errors import SupplierAway, SupplierDeclined
 from suppliers.rates import Board, Holder, Rate, RateSupplier
+from suppliers.trying import tries
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-BACKOFF_FIRST_S = 0.1
 # After this many times the timeout of one call, a step begins no further try.
 PATIENCE = 2
 # Where the customer gave no name, hotels are told this one beside that of the address.
@@ -61,19 +61,11 @@ class Stays:
         self._suppliers = suppliers
         self._place = place
         self._settled_after_ms = int(settled_after_s * 1_000)
-        self._backoff_max_s = backoff_max_s
-        self._stop = stop
         self._now_ms = now_ms
-        self._jitter = tenacity.wait_random_exponential(
-            multiplier=BACKOFF_FIRST_S, max=backoff_max_s
-        )
-        self._tries = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(SupplierAway),
-            stop=tenacity.stop_any(tenacity.stop_after_attempt(attempts),
-                                   tenacity.stop_after_delay(PATIENCE * timeout_s)),
-            wait=self._pause_s,
-            sleep=self._pause,
-            reraise=True,
+        self._tries = tries(
+            stop_after=tenacity.stop_any(tenacity.stop_after_attempt(attempts),
+                                         tenacity.stop_after_delay(PATIENCE * timeout_s)),
+            backoff_max_s=backoff_max_s, stop=stop,
         )
 
     def reserve(self, order: Order, job: ReserveStay) -> Command:
@@ -121,16 +113,6 @@ class Stays:
     def _try(self, supplier: RateSupplier, call: Callable[..., T], *what: Any) -> T:
         with self._place(supplier):
             return call(*what)
-
-    def _pause_s(self, state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, Throttled) and error.retry_after_s is not None:
-            return min(error.retry_after_s, self._backoff_max_s)
-        return self._jitter(state)
-
-    def _pause(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
-            raise SupplierAway("stopped between two tries")
 
 
 def rate_of(offer: RateOffer) -> Rate:

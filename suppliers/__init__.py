@@ -1,6 +1,7 @@
 """Everything outside Berth that sells something, reached over HTTP only. One folder a supplier.
 
-    deadline.py      one deadline for a whole answer; every supplier's client mounts it
+    deadline.py      one deadline for a whole answer, on every supplier's sessions
+    trying.py        trying again what books or cancels
     reservations/    the supplier of flights and rooms: the client that the saga uses
     simulator/       a process of its own that stands for the outside world
 

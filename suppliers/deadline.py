@@ -14,10 +14,12 @@ import http.client
 import io
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
-from requests import Response
+from requests import Response, Session
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -99,3 +101,17 @@ class DeadlineAdapter(HTTPAdapter):
     def send(self, *args: Any, **kwargs: Any) -> Response:
         kwargs["timeout"] = Timeout(total=kwargs.get("timeout"))
         return super().send(*args, **kwargs)
+
+
+def session_of(pool_size: int, headers: Mapping[str, str]) -> Session:
+    """A session with these headers whose timeouts are deadlines. It may be shared by threads: what
+    a session changes by itself is not safe among them, so it takes no cookies, and no proxies or
+    passwords from the environment.
+    """
+    session = Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, DeadlineAdapter(pool_connections=1, pool_maxsize=pool_size))
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.trust_env = False
+    session.headers.update({"Accept": "application/json", "User-Agent": "berth", **headers})
+    return session

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -21,7 +20,7 @@ import requests
 import urllib3
 
 from errors import SupplierAway, SupplierDeclined, Throttled
-from suppliers.deadline import DeadlineAdapter
+from suppliers.deadline import session_of
 
 BODY_MAX_BYTES = 16_777_216
 PAUSE_MAX_S = 86_400.0
@@ -110,8 +109,7 @@ class Line:
         self._supplier = supplier
         self._base_url = base_url.rstrip("/")
         self.terms = terms
-        self._session = _session(terms.pool_size)
-        self._session.headers.update(headers or {})
+        self._session = session_of(terms.pool_size, {"Accept-Encoding": "gzip", **(headers or {})})
 
     def call(
         self,
@@ -218,19 +216,6 @@ def reference(key: str, length: int) -> str:
     if len(key) <= length and re.fullmatch(r"[A-Za-z0-9]+", key):
         return key
     return base64.b32encode(hashlib.blake2b(key.encode(), digest_size=12).digest())[:20].decode()
-
-
-def _session(pool_size: int) -> requests.Session:
-    session = requests.Session()
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, DeadlineAdapter(pool_connections=1, pool_maxsize=pool_size))
-    # What a session changes by itself is not safe among threads: it takes no cookies, and no
-    # proxies or passwords from the environment.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.trust_env = False
-    session.headers.update({"Accept": "application/json", "Accept-Encoding": "gzip",
-                            "User-Agent": "berth"})  # fmt: skip
-    return session
 
 
 def _bytes(body: object) -> bytes:

@@ -7,9 +7,7 @@ cancellation goes by, so that it needs no number that may never have arrived.
 
 from __future__ import annotations
 
-import logging
 import threading
-from http.cookiejar import DefaultCookiePolicy
 from typing import Annotated, TypeVar
 from urllib.parse import quote
 
@@ -20,13 +18,13 @@ import urllib3
 from msgspec import Meta
 
 import shapes
-from errors import SupplierAway, SupplierDeclined
-from suppliers.deadline import DeadlineAdapter
+from errors import SupplierAway, SupplierDeclined, Throttled
+from suppliers.deadline import session_of
+from suppliers.trying import tries
 
 FLIGHTS = "/api/flights/reservations"
 ROOMS = "/api/hotels/reservations"
 BODY_MAX_BYTES = 65_536
-BACKOFF_FIRST_S = 0.1
 # Refused for now, not refused: another try can be answered differently.
 TRANSIENT_4XX = frozenset({408, 425, 429})
 # Something else is reserved under our key. It has to be cancelled like an unknown outcome;
@@ -35,8 +33,6 @@ MISMATCH = "idempotency_mismatch"
 
 Number = Annotated[str, Meta(min_length=1, max_length=100)]
 A = TypeVar("A", bound=msgspec.Struct)
-
-log = logging.getLogger(__name__)
 
 
 class _Flight(msgspec.Struct):
@@ -49,14 +45,6 @@ class _Room(msgspec.Struct):
 
 class _Problem(msgspec.Struct):
     reason: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
-
-
-class _Throttled(SupplierAway):
-    """The supplier named the pause that it wants before another try."""
-
-    def __init__(self, message: str, pause_s: int) -> None:
-        super().__init__(message)
-        self.pause_s = pause_s
 
 
 class ReservationSupplier:
@@ -82,20 +70,10 @@ class ReservationSupplier:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
-        self._backoff_max_s = backoff_max_s
-        self._stop = stop or threading.Event()
-        self._jitter = tenacity.wait_random_exponential(
-            multiplier=BACKOFF_FIRST_S, max=backoff_max_s
-        )
-        self._tries = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(SupplierAway),
-            stop=tenacity.stop_after_attempt(attempts),
-            wait=self._pause_s,
-            sleep=self._pause,
-            before_sleep=_log_failed_try,
-            reraise=True,
-        )
-        self._session = _session(pool_size)
+        self._tries = tries(stop_after=tenacity.stop_after_attempt(attempts),
+                            backoff_max_s=backoff_max_s, stop=stop or threading.Event())
+        self._session = session_of(pool_size, {"Accept-Encoding": "identity",
+                                               "Content-Type": "application/json"})
 
     def reserve_flight(self, order_id: str, flight: str, stay: str) -> str:
         """Reserve a flight; returns its ticket number, the same one at every repetition."""
@@ -161,38 +139,9 @@ class ReservationSupplier:
             message = f"{call}: status {response.status_code}"
             pause = response.headers.get("Retry-After", "")
             if pause.isascii() and pause.isdecimal() and len(pause) < 10:
-                raise _Throttled(message, int(pause))
+                raise Throttled(message, int(pause))
             raise SupplierAway(message)
         return response.status_code, answer
-
-    # --- between two tries --------------------------------------------------------------------
-
-    def _pause_s(self, state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, _Throttled):
-            return min(error.pause_s, self._backoff_max_s)
-        return self._jitter(state)
-
-    def _pause(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
-            raise SupplierAway("stopped between two tries")
-
-
-def _session(pool_size: int) -> requests.Session:
-    session = requests.Session()
-    session.mount("http://", DeadlineAdapter(pool_connections=1, pool_maxsize=pool_size))
-    session.mount("https://", DeadlineAdapter(pool_connections=1, pool_maxsize=pool_size))
-    # What a session changes by itself is not safe among threads: it takes no cookies, and no
-    # proxies or passwords from the environment.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.trust_env = False
-    session.headers.update({
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-        "Content-Type": "application/json",
-        "User-Agent": "berth",
-    })
-    return session
 
 
 def _read(answer: bytes, shape: type[A], status: int) -> A:
@@ -214,8 +163,3 @@ def _refusal(status: int, answer: bytes) -> SupplierAway | SupplierDeclined:
     if reason == MISMATCH:
         return SupplierAway("another reservation exists under this order's key")
     return SupplierDeclined(reason)
-
-
-def _log_failed_try(state: tenacity.RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    log.info("Try %d failed, the next follows: %s", state.attempt_number, error)
