@@ -354,10 +354,11 @@ def reproject_without_check(audited: Audited) -> None:
 
 def test_oversold_one_slot_twice(audited: Audited) -> None:
     audited.orders.drop_index("slot")
-    # One that refuses nothing: without any, the consumer would not start.
+    # One that refuses nothing, for the time of the consumer: without any, it would not start.
     audited.orders.create_index("slot", name="slot", sparse=True)
     other = copy_of(audited, audited.live[2], unit="2:3")
     reproject(audited)
+    audited.orders.drop_index("slot")
     audited.sees("one slot is carried by orders", other, only={"oversold": 1, "drifted": 1})
 
 
