@@ -30,6 +30,9 @@ _FIRST = ["Amber", "Blue", "Cedar", "Copper", "Crane", "Garden", "Grand", "Harbo
 _SECOND = ["Anchor", "Arcade", "Bridge", "Compass", "Court", "Gate", "Heron", "House", "Lantern",
            "Mill", "Palace", "Quay", "Rooms", "Square", "Star", "Terrace", "Tower", "Yard",
            "Mews", "Plaza"]  # fmt: skip
+# Of hotels that would have one name in one city, those after the first bear one of these in it.
+_QUARTERS = ["West", "East", "North", "South", "Central", "Riverside", "Hill", "Park", "Market",
+             "Station"]  # fmt: skip
 
 
 class City(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,26 @@ def _by_number() -> dict[int, City]:
     return {city.number: city for city in cities().values()}
 
 
+def _dice(hotel_id: str) -> bytes:
+    return hashlib.blake2b(hotel_id.encode(), digest_size=8).digest()
+
+
+@cache
+def _names(slug: str) -> dict[str, str]:
+    """Hotel -> name, for all of a city, no two alike as long as there are quarters enough."""
+    city = cities()[slug]
+    names: dict[str, str] = {}
+    alike: dict[str, int] = {}
+    for hotel_id in city.hotel_ids():
+        dice = _dice(hotel_id)
+        name = f"{_FIRST[dice[0] % len(_FIRST)]} {_SECOND[dice[1] % len(_SECOND)]}"
+        before = alike.get(name, 0)
+        alike[name] = before + 1
+        quarter = f" {_QUARTERS[(before - 1) % len(_QUARTERS)]}" if before else ""
+        names[hotel_id] = NAMED.get(hotel_id, f"{name}{quarter} {city.name}")
+    return names
+
+
 def number_of(hotel_id: str) -> int | None:
     """The number of a hotel; None for an id that is none of ours."""
     slug, _, n = hotel_id.rpartition("-")
@@ -98,13 +121,12 @@ def hotel(hotel_id: str) -> Hotel | None:
     if number is None:
         return None
     city = cities()[hotel_id.rpartition("-")[0]]
-    dice = hashlib.blake2b(hotel_id.encode(), digest_size=8).digest()
-    usual = f"{_FIRST[dice[0] % len(_FIRST)]} {_SECOND[dice[1] % len(_SECOND)]} {city.name}"
+    dice = _dice(hotel_id)
     return Hotel(
         hotel_id=hotel_id,
         number=number,
         city=city,
-        name=NAMED.get(hotel_id, usual),
+        name=_names(city.slug)[hotel_id],
         stars=2 + dice[2] % 4,
         # Within some five kilometres of the centre.
         latitude=round(city.latitude + (dice[3] - 128) / 2_800, 5),

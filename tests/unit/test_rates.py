@@ -77,6 +77,14 @@ def test_numbers_lead_back_and_facts_stay() -> None:
     assert abs(first.latitude - first.city.latitude) < 0.05
 
 
+def test_no_two_hotels_of_a_city_share_a_name() -> None:
+    """Two lines of one list with one name look like one hotel twice."""
+    for city in cities().values():
+        names = [found.name for hotel_id in city.hotel_ids()
+                 if (found := hotel(hotel_id)) is not None]
+        assert len(set(names)) == len(names) == city.hotels, city.slug
+
+
 def test_the_file_of_cities_is_what_its_tool_makes() -> None:
     made = {city["slug"]: city for city in made_cities()}
     assert list(made) == list(cities())
