@@ -15,10 +15,10 @@ async function fillIn() {
   if (found.lowest_rate) {
     said.push(`Found live just now: ${found.lowest_rate.text}, ${found.lowest_rate.nights}`);
   }
+  if (found.is_seen) said.push("You have looked at it before");
   if (found.interested_people > 1) {
     said.push(`${found.interested_people} people looked at it today`);
   }
-  if (found.is_seen) said.push("You have looked at it before");
   live.textContent = said.slice(0, 2).join(" · ");
 }
 

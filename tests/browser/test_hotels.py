@@ -8,6 +8,7 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from tests.browser.surfing import Browser, Open
+from web.visits import COOKIE
 
 SHOWN = 24
 
@@ -73,8 +74,11 @@ def test_pages_lead_on_and_back_and_show_each_hotel_once(open_browser: Open) -> 
 def test_a_hotel_that_was_seen_before_says_so_and_nothing_moves(open_browser: Open) -> None:
     browser = open_browser()
     browser.open("/hotels")
+    browser.driver.delete_all_cookies()
     browser.find(".lodge h3 a").click()
     browser.wait(lambda: browser.find(".hotel"), "the hotel's page")
+    # The look is told behind the page; who is faster than that has not been seen yet.
+    browser.wait(lambda: browser.driver.get_cookie(COOKIE), "the visitor's cookie")
     browser.driver.refresh()
     browser.wait(lambda: "before" in browser.text("#live") or None, "it was seen before")
     shift = browser.driver.execute_async_script("""
