@@ -172,7 +172,7 @@ def _ends_come_late(profile: Profile) -> Profile:
     return msgspec.structs.replace(
         profile,
         limits=msgspec.structs.replace(profile.limits, lease_ms=2_000, beat_ms=200),
-        booking_consumers=1, packages=1, rate_share=0.0, flight_failure_rate=0.5,
+        booking_consumers=1, packages=1, quotas=(40,), rate_share=0.0, flight_failure_rate=0.5,
         arrive_within_s=4.0, storm_s=6.0, fault_rate=0.05,
         focus={**dict.fromkeys(FOCUSES, 0.0), "update": 3.0}, fates={Fault.LATE: 1},
         leg_ms={**profile.leg_ms, "valkey": 0.2, "mongo": 60.0, "supplier": 40.0}, late_ms=70.0,
