@@ -39,12 +39,15 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.scenario == "booking" and chosen.rate and chosen.plot:
         parser.error("--plot draws what is measured without --rate")
+    folder = getattr(chosen, "plot", None)
+    if folder and not folder.is_dir():
+        parser.error(f"--plot: there is no folder {folder}")  # now, not after minutes of measuring
     # As Ctrl-C does: engines, workers and their folder go away with the bench.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_ENDED))
     try:
         report = _run(chosen)
-        if getattr(chosen, "plot", None):
-            _tell(f"drawn: {plot.draw(report, chosen.scenario, chosen.plot)}")
+        if folder:
+            _tell(f"drawn: {plot.draw(report, chosen.scenario, folder)}")
     except BerthError as error:
         print(f"Nothing is reported: {error}", file=sys.stderr)
         return 1

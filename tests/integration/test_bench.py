@@ -105,6 +105,14 @@ def test_without_wrk_it_says_how_to_get_it(tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
+def test_a_picture_without_a_folder_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "pages", "--plot", str(tmp_path / "none")], cwd=ROOT,
+        timeout=30, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "there is no folder" in done.stderr
+
+
 @pytest.fixture
 def place(settings: Settings, mongo_database: Any) -> World:
     return World(settings, {})
