@@ -43,10 +43,15 @@ class SharedDeathPenalty(TimerDeathPenalty):
 
 
 def _look() -> None:
+    """Until no job is under way; the next one begins anew."""
+    global _watch
     while True:
         time.sleep(_LOOK_EVERY_S)
         now_s = time.monotonic()
         with _watching:
+            if not _due:
+                _watch = None
+                return
             late: list[Any] = [job for job, due_s in _due.items() if due_s <= now_s]
             for job in late:
                 # Within the lock: a job that is done meanwhile is not there any more.

@@ -16,7 +16,7 @@ def hang() -> None:
     """Until it is interrupted; a test that fails ends all the same."""
     give_up_s = time.monotonic() + 30
     while time.monotonic() < give_up_s:
-        time.sleep(0.005)
+        pass
     raise AssertionError("nobody interrupted it")
 
 
@@ -50,3 +50,14 @@ def test_a_job_that_is_done_is_forgotten_and_others_go_on() -> None:
     assert interrupted == ["hangs"]
     assert len(limits) == 3
     assert not set(limits) & set(job_timeouts._due)
+
+
+def test_the_thread_that_watches_ends_when_there_is_nothing_to_watch() -> None:
+    for _ in range(2):  # and comes back
+        with SharedDeathPenalty(600, JobTimeoutException):
+            watch = job_timeouts._watch
+            assert watch is not None
+            assert watch.is_alive()
+        watch.join(30)
+        assert not watch.is_alive()
+        assert job_timeouts._watch is None
